@@ -1,0 +1,53 @@
+"""Command lines made from dataclasses: every field becomes an option, spelt with `_` or `-`."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import TypeVar
+
+from lungseg_train.errors import InputError
+
+Command = TypeVar("Command")
+
+
+def parse(
+    command: type[Command],
+    prog: str,
+    description: str,
+    args: Sequence[str] | None = None,
+    default: Command | None = None,
+) -> Command:
+    """Read the command line into `command`, a dataclass; nested dataclasses add their fields without a prefix.
+
+    Raises `InputError` for an option that is unknown, missing or malformed.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                tyro.conf.OmitArgPrefixes[command],  # type: ignore[valid-type]
+                prog=prog,
+                description=description,
+                args=args,
+                default=default,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise InputError(f"{_first_paragraph(complaint.getvalue())} See {prog} --help.") from None
+
+
+def _first_paragraph(box: str) -> str:
+    """Tyro answers with a framed page; its first paragraph is the complaint and the last its hint."""
+    lines = [line.strip("│╭╮╰╯─ \n") for line in box.splitlines()[1:]]
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if line:
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    words = " ".join(paragraphs[0]).rstrip(".")
+    hint = next((" ".join(p[1:2]) for p in paragraphs if p and p[0].startswith("Perhaps you meant")), "")
+    return f"{words}. Perhaps you meant {hint}." if hint else f"{words}."

@@ -1,0 +1,71 @@
+"""Which patients train, which choose, and which are sealed until the report."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lungseg_train.data.cases import Case
+from lungseg_train.data.volume import write_atomically
+from lungseg_train.errors import InputError
+
+SHARES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Case ids of the three shares; a case is one patient."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def write(self, path: Path, cases: Sequence[Case]) -> None:
+        """Write `split.json` with the hashes that let the report prove which files were sealed."""
+        hashes = {case.case_id: {"ct_sha256": case.ct_sha256, "mask_sha256": case.mask_sha256} for case in cases}
+        shares = {share: list(getattr(self, share)) for share in SHARES}
+        sealed = {case_id: hashes[case_id] for case_id in self.test}
+        write_atomically(path, json.dumps({**shares, "test_sha256": sealed}, indent=2) + "\n")
+
+
+def split_cases(case_ids: Sequence[str], val_fraction: float, test_fraction: float, seed: int) -> Split:
+    """Draw the shares at random from `seed`; the order of `case_ids` does not matter.
+
+    A share above 0 gets at least one patient; the training share must be left one. Raises `InputError`.
+    """
+    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0.0 <= fraction < 1.0:
+            raise InputError(f"{name} must be at least 0 and below 1, got {fraction}.")
+    shuffled = sorted(case_ids)
+    random.Random(seed).shuffle(shuffled)
+    num_val, num_test = (max(1, round(len(shuffled) * f)) if f > 0 else 0 for f in (val_fraction, test_fraction))
+    num_train = len(shuffled) - num_val - num_test
+    if num_train < 1:
+        needed = num_val + num_test + 1
+        raise InputError(f"too few patients: {len(shuffled)} cannot be split, at least {needed} are needed. Add cases.")
+    train, val, test = (
+        tuple(sorted(part))
+        for part in (shuffled[num_test + num_val :], shuffled[num_test : num_test + num_val], shuffled[:num_test])
+    )
+    return Split(train=train, val=val, test=test)
+
+
+def read_split(path: Path, case_ids: Sequence[str] | None = None) -> Split:
+    """Read fixed lists from a `split.json`; with `case_ids`, check that they name these cases. Raises `InputError`."""
+    try:
+        values = json.loads(path.read_text())
+        shares = {share: tuple(values.get(share, [])) for share in SHARES}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: expected a JSON object with lists train, val and test ({error}).") from None
+    split = Split(**shares)
+    named = [*split.train, *split.val, *split.test]
+    twice = sorted({case_id for case_id in named if named.count(case_id) > 1})
+    if twice:
+        raise InputError(f"{path}: {', '.join(twice)} stands in more than one list. Keep each patient in one.")
+    if not split.train:
+        raise InputError(f"{path}: the list train is empty. Name at least one case.")
+    missing = sorted(set(named) - set(case_ids)) if case_ids is not None else []
+    if missing:
+        raise InputError(f"{path}: names cases that are not there: {', '.join(missing)}. Correct the list or the data.")
+    return split

@@ -1,0 +1,105 @@
+"""Train one network: python -m lungseg_train.train --data_dir CASES --out_dir runs/one."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lungseg_train.command_line import parse
+from lungseg_train.config import TrainConfig
+from lungseg_train.data.dataset import DataOptions, Dataset, open_dataset
+from lungseg_train.device import configure_device, import_backend_quietly
+from lungseg_train.errors import InputError, command
+
+PROG = "python -m lungseg_train.train"
+ARTIFACTS = ("train_config.json", "best_model.keras", "training_state.npz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Options of the command."""
+
+    data: DataOptions
+    out_dir: Path = Path("runs/train")
+    """Where models, logs and metrics go."""
+    config: Path | None = None
+    """A train_config.json or best_config.json to start from; options given beside it win."""
+    resume: bool = False
+    """Go on with the training that --out_dir holds."""
+    num_threads: int | None = None
+    """CPU threads; by default all."""
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+@command
+def main() -> None:
+    options = parse(TrainCommand, PROG, "Train one 3D U-Net and score it on the test share.", default=_defaults())
+    if options.resume:
+        options = _as_it_was(options)
+    elif any((options.out_dir / name).exists() for name in ARTIFACTS):
+        raise InputError(f"{options.out_dir}: holds a training already. Choose another --out_dir or add --resume.")
+    if options.num_threads is not None and options.num_threads < 1:
+        raise InputError(f"num_threads must be at least 1, got {options.num_threads}.")
+    dataset = open_dataset(options.data, options.training)
+    dataset.write(options.out_dir)
+    import_backend_quietly()
+    configure_device(options.num_threads)
+    _train(options, dataset)
+    _test(options, dataset)
+    print(f"best model: {options.out_dir / 'best_model.keras'}")
+
+
+def _train(options: TrainCommand, dataset: Dataset) -> None:
+    from lungseg_train.training_log import tensorboard_log, terminal_log
+    from lungseg_train.training_run import run_training
+
+    split, config = dataset.split, options.training
+    shares = f"{len(split.train)} training, {len(split.val)} validation and {len(split.test)} test patients"
+    print(f"{shares}; {config.num_phantoms} phantoms beside the training share", flush=True)
+    listeners = (terminal_log(config.epochs), tensorboard_log(options.out_dir / "tensorboard"))
+    for result in run_training(config, dataset.train_volumes(config), dataset.val_volumes(config), options.out_dir):
+        for listen in listeners:
+            listen(result)
+
+
+def _test(options: TrainCommand, dataset: Dataset) -> None:
+    """Score the best model on the test share, if there is one, and write `test_metrics.json`."""
+    from lungseg_train.data.volume import write_atomically
+    from lungseg_train.evaluation.score import score_cases
+    from lungseg_train.evaluation.summary import summarize
+
+    if not dataset.split.test:
+        return
+    rows = score_cases(options.out_dir / "best_model.keras", dataset.folder.by_id(dataset.split.test))
+    metrics = summarize(rows)
+    write_atomically(options.out_dir / "test_metrics.json", json.dumps({**metrics, "cases": rows}, indent=2) + "\n")
+    for name in ("dice", "iou"):
+        low, high = metrics[name]["ci95"]
+        print(f"test {name} {metrics[name]['mean']:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {len(rows)})")
+
+
+def _defaults() -> TrainCommand | None:
+    """The options' defaults: those of the file behind --config, if there is one."""
+    from argparse import ArgumentParser
+
+    early = ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    early.add_argument("--config", type=Path)
+    known, _ = early.parse_known_args([arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+    if known.config is None:
+        return None
+    import tyro
+
+    return TrainCommand(data=tyro.MISSING, training=TrainConfig.read(known.config), config=known.config)
+
+
+def _as_it_was(options: TrainCommand) -> TrainCommand:
+    """The same command with configuration and split of the training that is resumed."""
+    from dataclasses import replace
+
+    config = TrainConfig.read(options.out_dir / "train_config.json")
+    data = replace(options.data, split=options.out_dir / "split.json")
+    return replace(options, training=config, data=data)
+
+
+if __name__ == "__main__":
+    main()
