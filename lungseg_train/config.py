@@ -76,7 +76,7 @@ class TrainConfig:
     """zscore: mean 0 and standard deviation 1 in each volume; minmax: the HU window becomes [0, 1]."""
 
     # Training volumes
-    num_phantoms: int = 0
+    num_phantoms: int = 32
     """Synthetic cases mixed into the training share, never into validation or test."""
     p_flip: float = 0.5
     """Probability of a flip along each axis."""
@@ -149,6 +149,24 @@ class TrainConfig:
         if not isinstance(values, dict):
             raise InputError(f"{path}: expected a JSON object of training options, got {type(values).__name__}.")
         return cls.from_dict(values, str(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which cases there are and who of them trains, chooses and tests."""
+
+    data_dir: Path | None = None
+    """Folder with case folders CASE/ct.nii.gz and CASE/lung.nii.gz (or .nii)."""
+    split: Path | None = None
+    """Fixed lists of cases, a split.json with train, val and test; by default drawn at random from the seed."""
+    val_fraction: float = 0.2
+    """Share of the patients that choose between configurations."""
+    test_fraction: float = 0.2
+    """Share of the patients that are sealed until the report; 0 where another data set is the test."""
+    skip_bad_cases: bool = False
+    """Leave damaged or incomplete cases out, named in the report, instead of refusing to start."""
+    cache_dir: Path | None = None
+    """Local folder for preprocessed volumes; by default in the user's cache folder."""
 
 
 def check_shape(shape: tuple[int, int, int], depth: int) -> None:

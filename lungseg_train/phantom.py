@@ -64,7 +64,12 @@ def write_phantoms(config: PhantomCommand, out_dir: Path) -> Iterator[str]:
     _make_empty_folder(out_dir)
     for number in range(config.num_cases):
         case_id = f"phantom-{number:04d}"
-        _write_case(config, config.seed + number, out_dir / case_id)
+        try:
+            _write_case(config, config.seed + number, out_dir / case_id)
+        except OSError as error:
+            raise InputError(
+                f"{out_dir / case_id} cannot be written: {error.strerror}. Make room or name another out_dir."
+            ) from None
         yield case_id
 
 
@@ -122,8 +127,9 @@ def main() -> None:
     config = parse(PhantomCommand, "python -m lungseg_train.phantom", __doc__ or "")
     if config.out_dir is not None:
         for number, case_id in enumerate(write_phantoms(config, config.out_dir), start=1):
-            print(f"\r{number}/{config.num_cases} {config.out_dir / case_id}", end="", file=sys.stderr, flush=True)
-        print(f"\n{config.num_cases} cases written to {config.out_dir}", file=sys.stderr)
+            # The cursor goes back, so that the last line, be it an error, takes this one's place.
+            print(f"{number}/{config.num_cases} {case_id}", end="\r", file=sys.stderr, flush=True)
+        print(f"{config.num_cases} cases written to {config.out_dir}", file=sys.stderr)
     if config.preview is not None:
         write_preview(config, config.preview)
         print(f"preview written to {config.preview}", file=sys.stderr)

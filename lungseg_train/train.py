@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungseg_train.command_line import parse
-from lungseg_train.config import TrainConfig
-from lungseg_train.data.dataset import DataOptions, Dataset, open_dataset
+from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.data.cases import Case, read_cases
+from lungseg_train.data.dataset import Dataset, open_dataset
 from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
 
@@ -19,7 +20,7 @@ ARTIFACTS = ("train_config.json", "best_model.keras", "training_state.npz")
 class TrainCommand:
     """Options of the command."""
 
-    data: DataOptions
+    data: DataOptions = field(default_factory=DataOptions)
     out_dir: Path = Path("runs/train")
     """Where models, logs and metrics go."""
     config: Path | None = None
@@ -28,6 +29,8 @@ class TrainCommand:
     """Go on with the training that --out_dir holds."""
     num_threads: int | None = None
     """CPU threads; by default all."""
+    test_dir: Path | None = None
+    """Other cases to score the best model on, instead of a test share (set --test_fraction 0)."""
     training: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -41,11 +44,13 @@ def main() -> None:
     if options.num_threads is not None and options.num_threads < 1:
         raise InputError(f"num_threads must be at least 1, got {options.num_threads}.")
     dataset = open_dataset(options.data, options.training)
+    test_cases = _test_cases(options, dataset)
     dataset.write(options.out_dir)
     import_backend_quietly()
     configure_device(options.num_threads)
     _train(options, dataset)
-    _test(options, dataset)
+    if test_cases:
+        _test(options, test_cases)
     print(f"best model: {options.out_dir / 'best_model.keras'}")
 
 
@@ -62,15 +67,29 @@ def _train(options: TrainCommand, dataset: Dataset) -> None:
             listen(result)
 
 
-def _test(options: TrainCommand, dataset: Dataset) -> None:
-    """Score the best model on the test share, if there is one, and write `test_metrics.json`."""
+def _test_cases(options: TrainCommand, dataset: Dataset) -> tuple[Case, ...]:
+    """The test share, or the cases of --test_dir. Raises `InputError` if one of these was trained on."""
+    if options.test_dir is None:
+        return dataset.folder.by_id(dataset.split.test)
+    if dataset.split.test:
+        raise InputError("--test_dir is the test: give --test_fraction 0, or leave --test_dir out.")
+    cases = read_cases(options.test_dir, options.data.skip_bad_cases).cases
+    known = {case.ct_sha256 for case in dataset.folder.cases}
+    seen = [case.case_id for case in cases if case.ct_sha256 in known]
+    if seen:
+        raise InputError(
+            f"{options.test_dir}: {', '.join(seen)} would be trained on too. Remove these cases from one folder."
+        )
+    return cases
+
+
+def _test(options: TrainCommand, cases: tuple[Case, ...]) -> None:
+    """Score the best model on the test patients and write `test_metrics.json`."""
     from lungseg_train.data.volume import write_atomically
     from lungseg_train.evaluation.score import score_cases
     from lungseg_train.evaluation.summary import summarize
 
-    if not dataset.split.test:
-        return
-    rows = score_cases(options.out_dir / "best_model.keras", dataset.folder.by_id(dataset.split.test))
+    rows = score_cases(options.out_dir / "best_model.keras", cases)
     metrics = summarize(rows)
     write_atomically(options.out_dir / "test_metrics.json", json.dumps({**metrics, "cases": rows}, indent=2) + "\n")
     for name in ("dice", "iou"):
@@ -87,9 +106,7 @@ def _defaults() -> TrainCommand | None:
     known, _ = early.parse_known_args([arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
     if known.config is None:
         return None
-    import tyro
-
-    return TrainCommand(data=tyro.MISSING, training=TrainConfig.read(known.config), config=known.config)
+    return TrainCommand(training=TrainConfig.read(known.config), config=known.config)
 
 
 def _as_it_was(options: TrainCommand) -> TrainCommand:

@@ -3,11 +3,10 @@
 import io
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,31 +15,13 @@ from lungseg_train.config import TrainConfig
 from lungseg_train.data.cache import TrainingVolume
 from lungseg_train.data.sequence import Batch, CaseSequence
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.evaluation.metrics import case_metrics
 from lungseg_train.network.compiled import compiled_model
 
 EXPLODED_LOSS = 1e4
 """Dice + BCE on clipped probabilities stays below 17: beyond this the weights themselves have exploded."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What an epoch ends with; validation values are None where there is no validation share."""
-
-    epoch: int
-    """Epochs done, counted from 1."""
-    loss: float
-    """Mean over the steps, L2 penalty included."""
-    learning_rate: float
-    """The rate this epoch was trained with."""
-    val_dice: float | None = None
-    val_iou: float | None = None
-    val_soft_dice: float | None = None
-    val_loss: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Training:
@@ -78,11 +59,20 @@ class Training:
     def run_epoch(self) -> EpochResult:
         """Train one epoch, validate, and let the callbacks draw their conclusions."""
         rate = float(self._compiled.model.optimizer.learning_rate)
+        started = time.perf_counter()
         loss = self._train_epoch()
+        trained = time.perf_counter()
         self.diverged = not math.isfinite(loss) or loss > EXPLODED_LOSS
         val = {} if self.diverged else self._validate()
         self.epoch += 1
-        result = EpochResult(epoch=self.epoch, loss=loss, learning_rate=rate, **val)
+        result = EpochResult(
+            epoch=self.epoch,
+            loss=loss,
+            learning_rate=rate,
+            train_seconds=trained - started,
+            val_seconds=time.perf_counter() - trained,
+            **val,
+        )
         if not self.diverged:
             self._conclude(result)
         return result
@@ -107,7 +97,9 @@ class Training:
         state = json.loads(str(arrays.pop("state")))
         variables = self._compiled.variables()
         if set(variables) != {name for name in arrays if not name.startswith("best/")}:
-            raise InputError(f"{path}: the state of another network. Resume with the configuration it was trained with.")
+            raise InputError(
+                f"{path}: the state of another network. Resume with the configuration it was trained with."
+            )
         for name, variable in variables.items():
             variable.assign(arrays[name])
         best = {name.removeprefix("best/"): value for name, value in arrays.items() if name.startswith("best/")}
@@ -185,4 +177,6 @@ COUNTERS = ("wait", "best", "cooldown_counter", "best_epoch", "stopped_epoch")
 def _counters(callback: keras.callbacks.Callback) -> dict[str, float | None]:
     """What a Keras callback remembers from epoch to epoch, as JSON numbers."""
     remembered = {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
-    return {name: value if value is None or isinstance(value, int) else float(value) for name, value in remembered.items()}
+    return {
+        name: value if value is None or isinstance(value, int) else float(value) for name, value in remembered.items()
+    }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from lungseg_train.training import EpochResult
+from lungseg_train.epoch_result import EpochResult
 
 Listener = Callable[[EpochResult], None]
 

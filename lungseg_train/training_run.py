@@ -6,9 +6,10 @@ from pathlib import Path
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cache import TrainingVolume
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.network.model_file import save_model
-from lungseg_train.training import EpochResult, Training
+from lungseg_train.training import Training
 from lungseg_train.training_log import csv_log
 
 STATE = "training_state.npz"
@@ -36,6 +37,8 @@ def run_training(
             training.save(state)
         yield result
     if training.diverged:
-        raise InputError(f"the loss became {result.loss} in epoch {training.epoch}. Lower --learning_rate and train again.")
+        raise InputError(
+            f"the loss became {result.loss} in epoch {training.epoch}. Lower --learning_rate and train again."
+        )
     save_model(out_dir / "best_model.keras", config, training.shape, training.best_weights)
     save_model(out_dir / "final_model.keras", config, training.shape, training.weights)

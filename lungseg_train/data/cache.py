@@ -18,6 +18,9 @@ from lungseg_train.phantoms.thorax import PHANTOM_VERSION, make_phantom
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
+FIRST_SEED = 1_000_000
+"""Seeds of the phantoms mixed into a training start here, far from those of the phantom command, whose cases may be a test."""
+
 
 @dataclass(frozen=True)
 class TrainingVolume:
@@ -61,7 +64,7 @@ class Cache:
     def _phantom(self, number: int, shape: Shape, spacing_mm: Spacing) -> TrainingVolume:
         key = self._key("phantom", PHANTOM_VERSION, number, shape, spacing_mm)
         if not self._has(key):
-            self._write(key, *make_phantom(number, shape, spacing_mm))
+            self._write(key, *make_phantom(FIRST_SEED + number, shape, spacing_mm))
         return self._map(key, f"phantom-{number:04d}", is_phantom=True)
 
     def _key(self, *origin: object) -> str:

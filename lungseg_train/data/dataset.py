@@ -1,32 +1,20 @@
 """From a data folder to the volumes of a training: found, checked, split by patient, preprocessed."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lungseg_train.config import TrainConfig, check_shape
+from lungseg_train.config import DataOptions, TrainConfig, check_shape
 from lungseg_train.data.cache import Cache, TrainingVolume, default_cache_dir
 from lungseg_train.data.cases import CaseFolder, read_cases
 from lungseg_train.data.split import Split, read_split, split_cases
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.errors import InputError
 
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which cases there are and who of them trains, chooses and tests."""
-
-    data_dir: Path
-    """Folder with case folders CASE/ct.nii.gz and CASE/lung.nii.gz (or .nii)."""
-    split: Path | None = None
-    """Fixed lists of cases, a split.json with train, val and test; by default drawn at random from the seed."""
-    val_fraction: float = 0.2
-    """Share of the patients that choose between configurations."""
-    test_fraction: float = 0.2
-    """Share of the patients that are sealed until the report; 0 where another data set is the test."""
-    skip_bad_cases: bool = False
-    """Leave damaged or incomplete cases out, named in the report, instead of refusing to start."""
-    cache_dir: Path | None = None
-    """Local folder for preprocessed volumes; by default in the user's cache folder."""
+NO_DATA = (
+    "no --data_dir given; expected a folder of cases, CASE/ct.nii.gz with CASE/lung.nii.gz. Synthetic ones to try it with: "
+    "python -m lungseg_train.phantom --out_dir phantoms --num_cases 24 --size 32 --spacing_mm 10"
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +34,17 @@ class Dataset:
     def val_volumes(self, config: TrainConfig) -> list[TrainingVolume]:
         return Cache(self.cache_dir, config).cases(self.folder.by_id(self.split.val))
 
+    def sealed(self) -> "Dataset":
+        """The same without the test share: what a search may see."""
+        kept = {*self.split.train, *self.split.val}
+        cases = tuple(case for case in self.folder.cases if case.case_id in kept)
+        return replace(self, folder=replace(self.folder, cases=cases), split=replace(self.split, test=()))
+
+    def merged(self) -> "Dataset":
+        """The same with the validation share moved into training: for the last training, when nothing is chosen any more."""
+        train = tuple(sorted((*self.split.train, *self.split.val)))
+        return replace(self, split=replace(self.split, train=train, val=()))
+
     def write(self, folder: Path) -> None:
         """Write `split.json` and `dataset.json`, with hashes and without any path of a source."""
         self.split.write(folder / "split.json", self.folder.cases)
@@ -53,9 +52,25 @@ class Dataset:
         skipped = [asdict(case) for case in self.folder.skipped]
         write_atomically(folder / "dataset.json", json.dumps({"cases": cases, "skipped": skipped}, indent=2) + "\n")
 
+    def check_unchanged(self, folder: Path) -> None:
+        """Raise `InputError` unless these are the cases that `write` recorded in `folder`."""
+        try:
+            recorded = json.loads((folder / "dataset.json").read_text())["cases"]
+            hashes = {case["case_id"]: (case["ct_sha256"], case["mask_sha256"]) for case in recorded}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f"{folder / 'dataset.json'}: damaged or missing. Start a new run.") from None
+        now = {case.case_id: (case.ct_sha256, case.mask_sha256) for case in self.folder.cases}
+        changed = sorted(case_id for case_id in hashes.keys() | now.keys() if hashes.get(case_id) != now.get(case_id))
+        if changed:
+            raise InputError(
+                f"the data have changed since this run began: {', '.join(changed)}. Start a new run for new data."
+            )
+
 
 def open_dataset(options: DataOptions, config: TrainConfig) -> Dataset:
     """Find, check and split the cases. Raises `InputError` before anything is written."""
+    if options.data_dir is None:
+        raise InputError(NO_DATA)
     folder = read_cases(options.data_dir, options.skip_bad_cases)
     case_ids = [case.case_id for case in folder.cases]
     if options.split is None:
@@ -64,4 +79,3 @@ def open_dataset(options: DataOptions, config: TrainConfig) -> Dataset:
         split = read_split(options.split, case_ids)
     check_shape(folder.shape, config.depth)
     return Dataset(folder, split, (options.cache_dir or default_cache_dir()).resolve())
-

@@ -1,5 +1,6 @@
 """CaseSequence: the training volumes of one epoch in batches, augmented anew each epoch and the same again on a resume."""
 
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -32,7 +33,7 @@ class CaseSequence(keras.utils.Sequence):
         self.set_epoch(self._epoch + 1)
 
     def __len__(self) -> int:
-        return -(-len(self._order) // self._config.batch_size)
+        return math.ceil(len(self._order) / self._config.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         """The batch `index`; the last one is filled up from the start of the epoch, so all batches are of one size."""

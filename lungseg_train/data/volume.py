@@ -61,13 +61,17 @@ def read_volume(path: Path) -> Volume:
         raise InputError(f"{path}: expected a 3D volume, got shape {nifti.shape}. Export one volume per file.")
     expected = nifti.dataobj.offset + int(np.prod(nifti.shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     if len(payload) != expected:
-        raise InputError(f"{path}: expected {expected} bytes by its header, got {len(payload)}: the file is damaged. Copy it again.")
+        raise InputError(
+            f"{path}: expected {expected} bytes by its header, got {len(payload)}: the file is damaged. Copy it again."
+        )
     affine = nifti.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{path}: its affine is not finite and invertible. Export the file again with its geometry.")
     array = nifti.get_fdata(dtype=np.float32)
     if not np.isfinite(array).all():
-        raise InputError(f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite. Export the file again.")
+        raise InputError(
+            f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite. Export the file again."
+        )
     orientation = io_orientation(affine)
     return Volume(
         array=np.ascontiguousarray(apply_orientation(array, orientation)),
@@ -106,7 +110,9 @@ def write_atomically(path: Path, payload: bytes | str) -> None:
         partial.write_bytes(data)
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose a folder with space and write access.") from None
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Choose a folder with space and write access."
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 

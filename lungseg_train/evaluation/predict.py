@@ -31,4 +31,3 @@ class Predictor:
             check_shape(shape, self.config.depth)
             self._models[shape] = load_weights(self._path, self.config, shape)
         return self._models[shape]
-

@@ -6,8 +6,6 @@ from lungseg_train.phantoms.anatomy import Anatomy, chance
 from lungseg_train.phantoms.canvas import Canvas, Ellipsoid, Point, Tube, smooth_noise
 from lungseg_train.phantoms.torso import FAT_HU
 
-AIRWAY_HU = -980.0
-
 
 def draw_interior(
     canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, cage: np.ndarray, below: np.ndarray
@@ -28,7 +26,7 @@ def draw_interior(
         anatomy.dome_z - rng.uniform(55, 80),
     )
     canvas.paint_within(Ellipsoid(under_left, (35, 45, 48)), abdomen, anatomy.soft_hu + 0.3 * anatomy.blood_hu)
-    for _ in range(rng.integers(0, 5)):
+    for _ in range(rng.integers(0, 7)):
         _draw_gas(canvas, anatomy, rng, abdomen)
 
 
@@ -39,7 +37,7 @@ def _draw_gas(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, abdome
         anatomy.cage_center_y + rng.uniform(-0.1, 0.75) * anatomy.cage_half_depth,
         anatomy.dome_z - rng.uniform(15, 120),
     )
-    size_mm = rng.uniform(9, 38)
+    size_mm = rng.uniform(6, 38)
     semi_mm = (size_mm * rng.uniform(0.7, 1.6), size_mm * rng.uniform(0.7, 1.2), size_mm * rng.uniform(0.7, 1.2))
     turn = rng.uniform(0, 3)
     wall_mm = (semi_mm[0] + 4, semi_mm[1] + 4, semi_mm[2] + 4)
@@ -133,8 +131,9 @@ def draw_airways(
         thick = Tube(airway.start_mm, airway.end_mm, airway.start_radius_mm + wall_mm, airway.end_radius_mm + wall_mm)
         canvas.carve(lung, thick)
         canvas.paint_shape(thick, 20)
+    air_hu = rng.uniform(-1000, -930)
     for airway in airways:
-        canvas.paint_shape(airway, AIRWAY_HU)
+        canvas.paint_shape(airway, air_hu)
     if chance(rng, 0.3):
         height = rng.uniform(anatomy.dome_z, anatomy.apex_z)
         gullet_y = float(anatomy.spine_y(np.array(height))) + 28

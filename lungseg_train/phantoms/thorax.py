@@ -10,7 +10,7 @@ from lungseg_train.phantoms.parenchyma import draw_disease, draw_vessels, tissue
 from lungseg_train.phantoms.scanner import frame, scan
 from lungseg_train.phantoms.torso import cage_mm, draw_bones, draw_table, draw_torso
 
-PHANTOM_VERSION = 1
+PHANTOM_VERSION = 2
 """Raise it whenever the same seed gives another phantom: caches depend on it."""
 
 COARSEST_STEP_MM = 6.0

@@ -68,7 +68,8 @@ def test_lungs_are_as_large_and_as_dark_as_in_patients(phantoms: list[tuple[np.n
     medians_hu = [np.median(ct_hu[mask == 1]) for ct_hu, mask in phantoms]
     assert 0.8 < min(volumes_l) and max(volumes_l) < 8
     assert max(volumes_l) > 1.5 * min(volumes_l)
-    assert -920 < min(medians_hu) and max(medians_hu) < -500
+    assert -920 < min(medians_hu) and max(medians_hu) < -450
+    assert max(medians_hu) > min(medians_hu) + 100
 
 
 def test_axes_point_right_anterior_and_superior(phantoms: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -228,6 +229,21 @@ def test_interrupted_case_leaves_nothing_half_written(monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit) as stop:
         run_command(monkeypatch, "--out_dir", tmp_path, "--size", 16, "--spacing_mm", 20)
     assert stop.value.code == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_disk_is_one_line_and_leaves_nothing_half_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nibabel, "save", fail)
+    with pytest.raises(SystemExit) as stop:
+        run_command(monkeypatch, "--out_dir", tmp_path, "--size", 16, "--spacing_mm", 20)
+    complaint = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert complaint.count("\n") == 1 and "No space left" in complaint
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,114 @@
+"""Reference mask and prediction drawn over slices of a CT, as a radiologist is used to seeing them."""
+
+import io
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PlaneName = Literal["coronal", "axial", "sagittal"]
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+"""The usual lung window: level -600, width 1500."""
+REFERENCE_COLOR, PREDICTION_COLOR = "#56B4E9", "#E69F00"
+"""Sky blue and orange of Okabe and Ito: told apart with every kind of colour vision, and on grey."""
+SLICE_AXIS: dict[PlaneName, int] = {"coronal": 1, "axial": 2, "sagittal": 0}
+EDGES: dict[PlaneName, tuple[str, str, str, str]] = {
+    "coronal": ("R", "L", "S", "I"),
+    "axial": ("R", "L", "A", "P"),
+    "sagittal": ("A", "P", "S", "I"),
+}
+"""Directions of the patient at the left, right, top and bottom edge of the picture."""
+WIDTH_INCHES, DPI = 3.6, 140
+STRIP_INCHES = 0.3
+"""Below the picture: name of the plane and legend."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice, turned as it is displayed."""
+
+    name: PlaneName
+    ct_hu: np.ndarray
+    """(rows, columns), the first row at the top."""
+    mask: np.ndarray
+    """(rows, columns) bool."""
+    prediction: np.ndarray
+    """(rows, columns) bool."""
+    pixel_mm: tuple[float, float]
+    """Height and width of a pixel."""
+    slice_number: int
+    """Counted from 1 along the array's axis."""
+    num_slices: int
+
+
+def overlay_planes(
+    ct_hu: np.ndarray, mask: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> list[Plane]:
+    """The coronal, axial and sagittal slice with the most lung in the mask; arrays (X, Y, Z) in RAS+."""
+    return [_plane(name, ct_hu, mask > 0, prediction > 0, spacing_mm) for name in SLICE_AXIS]
+
+
+def plane_png(plane: Plane) -> bytes:
+    """The slice in a lung window with both outlines, orientation letters and legend, as a PNG file."""
+    rows, columns = plane.ct_hu.shape
+    height_mm, width_mm = rows * plane.pixel_mm[0], columns * plane.pixel_mm[1]
+    picture_inches = WIDTH_INCHES * height_mm / width_mm
+    figure = Figure(figsize=(WIDTH_INCHES, picture_inches + STRIP_INCHES), dpi=DPI, facecolor="black")
+    strip = STRIP_INCHES / (picture_inches + STRIP_INCHES)
+    axes = figure.add_axes((0.0, strip, 1.0, 1.0 - strip))
+    _draw_slice(axes, plane)
+    _draw_legend(figure.add_axes((0.0, 0.0, 1.0, strip)), plane)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", facecolor="black", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _plane(
+    name: PlaneName, ct_hu: np.ndarray, mask: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> Plane:
+    axis = SLICE_AXIS[name]
+    across, up = (other for other in range(3) if other != axis)
+    index = int(mask.sum(axis=(across, up)).argmax())
+    return Plane(
+        name=name,
+        ct_hu=_as_displayed(ct_hu.take(index, axis)),
+        mask=_as_displayed(mask.take(index, axis)),
+        prediction=_as_displayed(prediction.take(index, axis)),
+        pixel_mm=(spacing_mm[up], spacing_mm[across]),
+        slice_number=index + 1,
+        num_slices=ct_hu.shape[axis],
+    )
+
+
+def _as_displayed(plane: np.ndarray) -> np.ndarray:
+    """(across, up) in RAS+ -> (rows, columns): the patient's Right or Anterior on the left, Superior or Anterior on top."""
+    return plane[::-1, ::-1].T
+
+
+def _draw_slice(axes: Axes, plane: Plane) -> None:
+    aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
+    low_hu, high_hu = LUNG_WINDOW_HU
+    axes.imshow(plane.ct_hu, cmap="gray", vmin=low_hu, vmax=high_hu, interpolation="bilinear", aspect=aspect)
+    # The prediction is the thinner line on top: where both agree, blue still shows on either side of it.
+    for outline, color, width in ((plane.mask, REFERENCE_COLOR, 3.0), (plane.prediction, PREDICTION_COLOR, 1.1)):
+        if outline.any() and not outline.all():
+            axes.contour(outline, [0.5], colors=color, linewidths=width)
+    style: dict[str, Any] = {"color": "white", "fontsize": 10, "fontweight": "bold", "transform": axes.transAxes}
+    left, right, top, bottom = EDGES[plane.name]
+    axes.text(0.02, 0.5, left, ha="left", va="center", **style)
+    axes.text(0.98, 0.5, right, ha="right", va="center", **style)
+    axes.text(0.5, 0.98, top, ha="center", va="top", **style)
+    axes.text(0.5, 0.02, bottom, ha="center", va="bottom", **style)
+    axes.set_axis_off()
+
+
+def _draw_legend(axes: Axes, plane: Plane) -> None:
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    slice_name = f"{plane.name} {plane.slice_number}/{plane.num_slices}"
+    axes.text(0.02, 0.5, slice_name, color="#bbbbbb", fontsize=8, ha="left", va="center")
+    for right, text, color in ((0.74, "reference", REFERENCE_COLOR), (0.98, "prediction", PREDICTION_COLOR)):
+        axes.text(right, 0.5, text, color=color, fontsize=8, fontweight="bold", ha="right", va="center")

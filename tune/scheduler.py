@@ -1,0 +1,43 @@
+"""Stops the weak: ASHA (Li et al., arXiv:1810.05934) on val_dice over epochs, with rungs that survive a restart."""
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.schedulers import ASHAScheduler
+
+from tune.config import METRIC, MODE, SearchConfig
+
+
+def rung_epochs(grace_period: int, max_epochs: int, reduction_factor: int) -> list[int]:
+    """Epochs at which ASHA compares trials, below the full budget: (1, 27, 3) -> [1, 3, 9]."""
+    rungs = []
+    epoch = grace_period
+    while epoch < max_epochs:
+        rungs.append(epoch)
+        epoch *= reduction_factor
+    return rungs
+
+
+def build_scheduler(search: SearchConfig) -> ASHAScheduler:
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric=METRIC,
+        mode=MODE,
+        max_t=search.max_epochs,
+        grace_period=search.grace_period,
+        reduction_factor=search.reduction_factor,
+    )
+
+
+class RungKeeper(Callback):
+    """Saves ASHA's rungs with the experiment: Ray restores trials and searcher, but would forget the rungs."""
+
+    def __init__(self, scheduler: ASHAScheduler) -> None:
+        self._scheduler = scheduler
+
+    def get_state(self) -> dict[str, Any]:
+        return {"rungs": [bracket._rungs for bracket in self._scheduler._brackets]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        for bracket, rungs in zip(self._scheduler._brackets, state["rungs"], strict=True):
+            bracket._rungs = rungs
