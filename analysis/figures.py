@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from analysis.load_run import Curve, Trial
@@ -29,7 +30,12 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 Size = tuple[float, float]
 """Width and height in inches of 72 CSS pixels."""
 
-MARKERS = {"stopped": ("o", FAINT), "diverged": ("x", VERMILLION), "failed": ("x", VERMILLION), "interrupted": ("s", FAINT)}
+MARKERS = {
+    "stopped": ("o", FAINT),
+    "diverged": ("x", VERMILLION),
+    "failed": ("x", VERMILLION),
+    "interrupted": ("s", FAINT),
+}
 """Status of a trial -> marker and colour at the end of its curve; a finished one has none."""
 
 
@@ -51,29 +57,25 @@ def learning_curves(trials: Sequence[Trial], winner: Trial | None, rungs: Sequen
     if winner is not None:
         _draw_trial(axes, winner, BLUE, 2.2)
         _label_end(axes, winner.curve, "val_dice", f"{winner.trial_id}\n{winner.val_dice:.3f}", BLUE)
-    for epoch in rungs:
-        axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
-        axes.annotate(
-            str(epoch), (epoch, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", va="bottom", color=MUTED, fontsize=9,
-        )  # fmt: skip
-    axes.set_xlabel("epoch", color=MUTED)
-    axes.set_title("validation Dice", loc="left", color=INK, fontsize=11, pad=20)
+    if rungs:
+        _mark_rungs(axes, rungs, max((trial.epochs for trial in trials), default=1))
+    axes.set_xlabel("epoch, log scale" if rungs else "epoch", color=MUTED)
+    axes.set_title("validation Dice", loc="left", color=INK, fontsize=10)
     return _svg(figure)
 
 
 def training_curves(curve: Curve, size: Size) -> str:
     """Loss, above, and learning rate, below, of the winner's training over its epochs."""
-    figure = _figure(size)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.11), facecolor="none")
     loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for axes, title in ((loss_axes, "loss"), (rate_axes, "learning rate")):
         _style(axes)
-        axes.set_title(title, loc="left", color=INK, fontsize=11)
-    for column, name, color in (("val_loss", "validation", ORANGE), ("loss", "training", BLUE)):
+        axes.set_title(title, loc="left", color=INK, fontsize=10)
+    for column, color in (("val_loss", ORANGE), ("loss", BLUE)):
         epochs, values = curve.points(column)
-        if epochs:
-            loss_axes.plot(epochs, values, color=color, linewidth=1.8, marker=_dot(epochs), markersize=4)
-            _label_end(loss_axes, curve, column, name, color)
+        loss_axes.plot(epochs, values, color=color, linewidth=1.8, marker=_dot(epochs), markersize=4)
+    _label_losses(loss_axes, curve)
+    loss_axes.yaxis.set_major_locator(MaxNLocator(5))
     epochs, rates = curve.points("learning_rate")
     if epochs:
         # The rate of an epoch holds from its beginning to its end.
@@ -85,7 +87,7 @@ def training_curves(curve: Curve, size: Size) -> str:
     return _svg(figure)
 
 
-def patient_scores(values: Sequence[float], interval: Interval, name: str, size: Size) -> str:
+def patient_scores(values: Sequence[float], interval: Interval, size: Size) -> str:
     """One dot for each patient on a line, and below it the mean with its interval."""
     figure, axes = _chart(size)
     axes.yaxis.set_visible(False)
@@ -96,10 +98,23 @@ def patient_scores(values: Sequence[float], interval: Interval, name: str, size:
     axes.set_ylim(-1.0, 1.8)
     axes.margins(x=0.06)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    style = {"va": "center", "fontsize": 9, "textcoords": "offset points"}
-    axes.annotate("mean and 95 % interval", (interval.mean, 0), (0, -14), ha="center", color=INK, **style)
-    axes.set_title(name, loc="left", color=INK, fontsize=11)
+    axes.annotate(
+        "mean and 95 % interval", (interval.mean, 0), (0, -14), textcoords="offset points",
+        ha="center", va="center", color=INK, fontsize=9,
+    )  # fmt: skip
+    axes.set_title("Dice of each test patient", loc="left", color=INK, fontsize=10)
     return _svg(figure)
+
+
+def _mark_rungs(axes: Axes, rungs: Sequence[int], last_epoch: int) -> None:
+    """Rungs grow by a factor: on a log scale they stand evenly, and each is its own axis label."""
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    ends = [epoch for epoch in (1, last_epoch) if all(not 0.75 < epoch / rung < 1.33 for rung in rungs)]
+    ticks = sorted({*rungs, *ends})
+    axes.set_xticks(ticks, [str(epoch) for epoch in ticks])
+    for epoch in rungs:
+        axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
 
 
 def _draw_trial(axes: Axes, trial: Trial, color: str, width: float) -> None:
@@ -111,7 +126,14 @@ def _draw_trial(axes: Axes, trial: Trial, color: str, width: float) -> None:
     if trial.status in MARKERS:
         marker, edge = MARKERS[trial.status]
         axes.plot(
-            epochs[-1:], values[-1:], marker, color=edge, markerfacecolor="white", markeredgewidth=1.3, markersize=5, zorder=4
+            epochs[-1:],
+            values[-1:],
+            marker,
+            color=edge,
+            markerfacecolor="white",
+            markeredgewidth=1.3,
+            markersize=5,
+            zorder=4,
         )
 
 
@@ -120,12 +142,20 @@ def _dot(epochs: Sequence[int]) -> str:
     return "o" if len(epochs) == 1 else ""
 
 
-def _label_end(axes: Axes, curve: Curve, column: str, text: str, color: str) -> None:
+def _label_losses(axes: Axes, curve: Curve) -> None:
+    names = {"loss": ("training", BLUE), "val_loss": ("validation", ORANGE)}
+    last = {column: curve.points(column)[1][-1] for column in names if curve.points(column)[1]}
+    # The two losses often end at one height: the upper label stands above it, the lower one below.
+    for place, column in zip(("bottom", "top"), sorted(last, key=lambda column: -last[column]), strict=False):
+        _label_end(axes, curve, column, *names[column], place if len(last) > 1 else "center")
+
+
+def _label_end(axes: Axes, curve: Curve, column: str, text: str, color: str, place: str = "center") -> None:
     epochs, values = curve.points(column)
     if epochs:
         axes.annotate(
             text, (epochs[-1], values[-1]), (6, 0), textcoords="offset points", annotation_clip=False,
-            color=color, fontsize=9, fontweight="bold", ha="left", va="center", linespacing=1.15,
+            color=color, fontsize=9, fontweight="bold", ha="left", va=place, linespacing=1.15,
         )  # fmt: skip
 
 
@@ -138,14 +168,10 @@ def _label_levels(axes: Axes, rates: Sequence[float]) -> None:
 
 
 def _chart(size: Size) -> tuple[Figure, Axes]:
-    figure = _figure(size)
+    figure = Figure(figsize=size, layout="constrained", facecolor="none")
     axes = figure.subplots()
     _style(axes)
     return figure, axes
-
-
-def _figure(size: Size) -> Figure:
-    return Figure(figsize=size, layout="constrained", facecolor="none")
 
 
 def _style(axes: Axes) -> None:

@@ -12,6 +12,7 @@ from lungseg_train.data.split import Split, read_split
 from lungseg_train.errors import InputError
 
 LEADERBOARD_COLUMNS = ("rank", "trial_id", "status", "epochs", "val_dice", "best_epoch", "seconds")
+WHOLE_NUMBERS = ("max_epochs", "grace_period", "reduction_factor")
 CASE_KEYS = ("case_id", "shape", "spacing_mm", "ct_sha256", "mask_sha256")
 
 
@@ -81,13 +82,13 @@ def load_run(folder: Path) -> Run:
     dataset = read_json(folder / "dataset.json", ("cases",))
     return Run(
         folder=folder,
-        search=read_json(folder / "search_config.json", ("data_dir", "max_epochs", "grace_period", "reduction_factor")),
+        search=_read_search(folder / "search_config.json"),
         best_config=TrainConfig.read(folder / "best_config.json"),
         environment=read_json(folder / "environment.json"),
         cases={case["case_id"]: case for case in _objects(dataset, "cases", CASE_KEYS, folder)},
         skipped=_objects(dataset, "skipped", ("case_id", "reason"), folder),
         split=read_split(folder / "split.json"),
-        test_sha256=read_json(folder / "split.json").get("test_sha256", {}),
+        test_sha256=_read_seal(folder / "split.json"),
         trials=_read_trials(folder),
         retraining=_read_curve(folder / "retrain" / "training_log.csv"),
     )
@@ -122,6 +123,21 @@ def _check_finished(folder: Path) -> None:
                 f"{folder}: expected a finished run, but it has no {name}. "
                 f"Finish it with python tune/search.py --resume {folder}"
             )
+
+
+def _read_search(path: Path) -> dict[str, Any]:
+    search = read_json(path, ("data_dir", *WHOLE_NUMBERS))
+    for key in WHOLE_NUMBERS:
+        if not isinstance(search[key], int):
+            raise InputError(f"{path}: expected a whole number {key}, got {search[key]!r}. Restore it from a copy.")
+    return search
+
+
+def _read_seal(path: Path) -> dict[str, dict[str, str]]:
+    seal = read_json(path).get("test_sha256", {})
+    if not isinstance(seal, dict) or not all(isinstance(hashes, dict) for hashes in seal.values()):
+        raise InputError(f"{path}: expected an object test_sha256 of hashes per case. Restore it from a copy.")
+    return seal
 
 
 def _objects(dataset: dict[str, Any], name: str, keys: Sequence[str], folder: Path) -> list[dict[str, Any]]:

@@ -37,10 +37,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream, restval="")
+            header = reader.fieldnames or ()
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a CSV table, but {_reason(error)}. Restore the file from a copy.") from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(f"{path}: expected a column {missing[0]}, but it is missing. Restore the file from a copy.")
     return rows

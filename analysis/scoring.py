@@ -21,6 +21,7 @@ from lungseg_train.data.cases import Case
 from lungseg_train.errors import InputError
 from lungseg_train.evaluation.summary import METRICS, summarize
 
+HEADLINE = ("dice", "iou")
 PLANES = ("coronal", "axial", "sagittal")
 
 
@@ -104,7 +105,7 @@ def _replaced_whole(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}). Make room and write access in the run folder."
+            f"{folder}: cannot be written ({error.strerror or error}). Make room and write access in the run folder."
         ) from None
     finally:
         if former.exists() and not folder.exists():
@@ -128,8 +129,8 @@ def _is_complete(folder: Path, case_ids: list[str]) -> bool:
 
 def _read_result(test_set: TestSet, hashes: dict[str, dict[str, str]]) -> TestResult:
     rows: list[dict[str, Any]] = [
-        {"case_id": row["case_id"], **{metric: number(row, metric) for metric in METRICS}}
-        for row in read_table(test_set.folder / "cases.csv", ("case_id", *METRICS))
+        {name: value if name == "case_id" else number(row, name) for name, value in row.items()}
+        for row in read_table(test_set.folder / "cases.csv", ("case_id", *HEADLINE))
     ]
     return TestResult(
         test_set=test_set,
@@ -141,9 +142,9 @@ def _read_result(test_set: TestSet, hashes: dict[str, dict[str, str]]) -> TestRe
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    metrics = read_json(path, ("num_cases", *METRICS))
+    metrics = read_json(path, ("num_cases", *HEADLINE))
     try:
-        for metric in METRICS:
+        for metric in set(metrics) - {"num_cases"}:
             low, high = metrics[metric]["ci95"]
             float(low + high + metrics[metric]["mean"])
     except (TypeError, KeyError, ValueError):

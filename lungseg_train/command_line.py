@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lungseg_train.errors import InputError
 
@@ -24,15 +24,11 @@ def parse(
     import tyro
 
     complaint = io.StringIO()
+    unprefixed: Any = tyro.conf.OmitArgPrefixes
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                tyro.conf.OmitArgPrefixes[command],  # type: ignore[valid-type]
-                prog=prog,
-                description=description,
-                args=args,
-                default=default,
-            )
+            parsed: Command = tyro.cli(unprefixed[command], prog=prog, description=description, args=args, default=default)
+            return parsed
     except SystemExit as stop:
         if not stop.code:
             raise

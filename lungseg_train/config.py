@@ -99,10 +99,7 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
-        low, high = (float(edge) for edge in self.hu_window)
-        if not low < high or not math.isfinite(high - low):
-            raise InputError(f"hu_window must be two finite HU values, the lower first, got {self.hu_window}.")
-        object.__setattr__(self, "hu_window", (low, high))
+        object.__setattr__(self, "hu_window", _hu_window(self.hu_window))
 
     @property
     def dropout_rates(self) -> tuple[float, float, float]:
@@ -132,8 +129,6 @@ class TrainConfig:
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise InputError(f"{source}: unknown fields {', '.join(unknown)}; remove or correct them.")
-        if "hu_window" in values:
-            values = {**values, "hu_window": tuple(values["hu_window"])}
         try:
             return cls(**values)
         except (TypeError, ValueError) as error:
@@ -216,6 +211,16 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "jitter_sigma": (float, 0.0, 1.0),
     "seed": (int, 0, 2**32 - 1),
 }
+
+
+def _hu_window(window: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(edge) for edge in window)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not low < high or not math.isfinite(high - low):
+        raise InputError(f"hu_window must be two finite HU values, the lower first, got {window}.")
+    return low, high
 
 
 def _check_numbers(config: TrainConfig) -> None:

@@ -77,13 +77,9 @@ def _make_empty_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise InputError(
-                f"out_dir must be new or empty, but {folder} holds files. Name another folder or empty it."
-            )
+            raise InputError(f"out_dir must be new or empty, but {folder} holds files. Name another folder or empty it.")
     except OSError as error:
-        raise InputError(
-            f"out_dir {folder} cannot be used: {error.strerror}. Name a folder that you may write to."
-        ) from None
+        raise InputError(f"out_dir {folder} cannot be used: {error.strerror}. Name a folder that you may write to.") from None
 
 
 def _write_case(config: PhantomCommand, seed: int, case_dir: Path) -> None:
@@ -117,9 +113,7 @@ def write_preview(config: PhantomCommand, png_path: Path) -> None:
         png_path.parent.mkdir(parents=True, exist_ok=True)
         phantom_picture(phantoms).savefig(png_path)
     except OSError as error:
-        raise InputError(
-            f"preview {png_path} cannot be written: {error.strerror}. Name a file in a folder of yours."
-        ) from None
+        raise InputError(f"preview {png_path} cannot be written: {error.strerror}. Name a file in a folder of yours.") from None
 
 
 @command

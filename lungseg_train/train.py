@@ -77,9 +77,7 @@ def _test_cases(options: TrainCommand, dataset: Dataset) -> tuple[Case, ...]:
     known = {case.ct_sha256 for case in dataset.folder.cases}
     seen = [case.case_id for case in cases if case.ct_sha256 in known]
     if seen:
-        raise InputError(
-            f"{options.test_dir}: {', '.join(seen)} would be trained on too. Remove these cases from one folder."
-        )
+        raise InputError(f"{options.test_dir}: {', '.join(seen)} would be trained on too. Remove these cases from one folder.")
     return cases
 
 

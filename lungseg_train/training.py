@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -77,9 +78,13 @@ class Training:
             self._conclude(result)
         return result
 
+    def run_step(self) -> float:
+        """Train on the first batch of the current epoch alone and return its loss: a trial run, as benchmarks need it."""
+        return float(self._compiled.model.train_on_batch(*next(self._batches())))
+
     def save(self, path: Path) -> None:
         """Write the whole state, atomically."""
-        arrays = {name: np.array(variable) for name, variable in self._compiled.variables().items()}
+        arrays: dict[str, Any] = {name: np.array(variable) for name, variable in self._compiled.variables().items()}
         arrays |= {f"best/{name}": value for name, value in (self._best_weights or {}).items()}
         counters = {"epoch": self.epoch, "diverged": self.diverged, "best_val_dice": self.best_val_dice}
         callbacks = {"plateau": _counters(self._plateau), "stopping": _counters(self._stopping)}
@@ -97,9 +102,7 @@ class Training:
         state = json.loads(str(arrays.pop("state")))
         variables = self._compiled.variables()
         if set(variables) != {name for name in arrays if not name.startswith("best/")}:
-            raise InputError(
-                f"{path}: the state of another network. Resume with the configuration it was trained with."
-            )
+            raise InputError(f"{path}: the state of another network. Resume with the configuration it was trained with.")
         for name, variable in variables.items():
             variable.assign(arrays[name])
         best = {name.removeprefix("best/"): value for name, value in arrays.items() if name.startswith("best/")}
@@ -177,6 +180,4 @@ COUNTERS = ("wait", "best", "cooldown_counter", "best_epoch", "stopped_epoch")
 def _counters(callback: keras.callbacks.Callback) -> dict[str, float | None]:
     """What a Keras callback remembers from epoch to epoch, as JSON numbers."""
     remembered = {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
-    return {
-        name: value if value is None or isinstance(value, int) else float(value) for name, value in remembered.items()
-    }
+    return {name: value if value is None or isinstance(value, int) else float(value) for name, value in remembered.items()}

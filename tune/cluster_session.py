@@ -74,8 +74,9 @@ def trial_resources(search: SearchConfig) -> TrialResources:
         fits = min(fits, int(gpus / gpus_per_trial + 1e-9))
     if fits < 1 and search.max_concurrent_trials is None:
         raise InputError(
-            f"a trial asks for {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs, the cluster has {cpus:g} and {gpus:g}. "
-            "Lower --cpus_per_trial or --gpus_per_trial, or give --max_concurrent_trials where the cluster grows."
+            f"a trial asks for {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs, "
+            f"the cluster has {cpus:g} and {gpus:g}. Lower --cpus_per_trial or --gpus_per_trial, "
+            "or give --max_concurrent_trials where the cluster grows."
         )
     return TrialResources(cpus_per_trial, gpus_per_trial, search.max_concurrent_trials or fits)
 

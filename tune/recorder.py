@@ -29,9 +29,7 @@ class Recorder(Callback):
         record.status = "running"
         self._write(record)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         record = self._record(trial)
         record.add(result)
         record.status = "diverged" if result["diverged"] else "finished" if result["finished"] else "running"

@@ -41,9 +41,7 @@ class SearchCommand:
 
 @command
 def main() -> None:
-    options = parse(
-        SearchCommand, "python tune/search.py", "Search hyperparameters, retrain the best, report on the test."
-    )
+    options = parse(SearchCommand, "python tune/search.py", "Search hyperparameters, retrain the best, report on the test.")
     run, record, dataset = _resumed(options.resume) if options.resume else _begun(options)
     try:
         _search_and_report(run, record, dataset, options.address)
@@ -60,9 +58,7 @@ def _begun(options: SearchCommand) -> "tuple[RunFolder, RecordedSearch, Dataset]
     base = _base(options)
     dataset = open_dataset(options.data, base)
     if not dataset.split.val:
-        raise InputError(
-            "a search needs validation patients to choose by; set --val_fraction above 0 or fill val in --split."
-        )
+        raise InputError("a search needs validation patients to choose by; set --val_fraction above 0 or fill val in --split.")
     run_dir = options.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     run = RunFolder(run_dir)
     assert options.data.data_dir is not None
@@ -116,9 +112,7 @@ def _search_and_report(run: "RunFolder", record: RecordedSearch, dataset: "Datas
         console.print("scoring the sealed test patients")
         subprocess.run([sys.executable, str(REPORT), str(run.path)], check=True)
     else:
-        console.print(
-            f"no test share; report on other cases with: python analysis/report.py {run.path} --data_dir OTHER"
-        )
+        console.print(f"no test share; report on other cases with: python analysis/report.py {run.path} --data_dir OTHER")
 
 
 def _fill_cache(dataset: "Dataset", base: TrainConfig, console: "Console") -> None:

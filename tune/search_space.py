@@ -110,9 +110,7 @@ def _parse_numbers(name: str, values: str) -> Dimension:
     except ValueError:
         dots = ""
     if not dots:
-        raise InputError(
-            f"space: expected {name}=LOW..HIGH, {name}=LOW..HIGH:log or {name}=LOW..HIGH:STEP, got {values!r}."
-        )
+        raise InputError(f"space: expected {name}=LOW..HIGH, {name}=LOW..HIGH:log or {name}=LOW..HIGH:STEP, got {values!r}.")
     if not low < high or (how == "log" and low <= 0) or (step is not None and not 0 < step <= high - low):
         raise InputError(f"space: {name}={values} holds no range: LOW < HIGH, 0 < LOW for log, 0 < STEP <= HIGH - LOW.")
     kind = RANGES[name][0]
@@ -125,6 +123,6 @@ def _check_trainable(dimension: Dimension) -> None:
     """A bad end of a range is found now, not by the first trial that draws it."""
     for value in dimension.choices or (dimension.nearest(dimension.low), dimension.nearest(dimension.high)):
         try:
-            dataclasses.replace(TrainConfig(), **{dimension.name: value})
+            TrainConfig.from_dict({dimension.name: value}, dimension.name)
         except InputError as error:
             raise InputError(f"space: {error}") from None

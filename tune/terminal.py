@@ -55,8 +55,8 @@ class Monitor(Callback):
             return
         params = "  ".join(f"{name} {_short(value)}" for name, value in record.params.items())
         self._console.print(
-            f"{len(self._ended())}/{self._num_trials}  trial {record.trial_id} {record.status}: epochs {record.epochs}, "
-            f"val_dice {_dice(record)}  ({params})",
+            f"{len(self._ended())}/{self._num_trials}  trial {record.trial_id} {record.status}: "
+            f"epochs {record.epochs}, val_dice {_dice(record)}  ({params})",
             soft_wrap=True,
             highlight=False,
         )

@@ -73,9 +73,7 @@ def read_cases(data_dir: Path, skip_bad_cases: bool = False) -> CaseFolder:
 def find_case_folders(data_dir: Path) -> list[Path]:
     """Subfolders that hold a CT or a lung mask, by name. Raises `InputError` if there are none."""
     if not data_dir.is_dir():
-        raise InputError(
-            f"{data_dir}: no such folder; expected one with case folders CASE/ct.nii.gz, CASE/lung.nii.gz."
-        )
+        raise InputError(f"{data_dir}: no such folder; expected one with case folders CASE/ct.nii.gz, CASE/lung.nii.gz.")
     folders = [folder for folder in sorted(data_dir.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
     folders = [folder for folder in folders if any((folder / name).exists() for name in CT_NAMES + MASK_NAMES)]
     if not folders:
@@ -88,16 +86,12 @@ def read_case(folder: Path) -> Case:
     ct_path, mask_path = find_file(folder, CT_NAMES), find_file(folder, MASK_NAMES)
     ct, mask = read_volume(ct_path), read_volume(mask_path)
     if ct.shape != mask.shape:
-        raise InputError(
-            f"{mask_path}: mask grid {mask.shape} differs from its CT {ct.shape}. Export both on one grid."
-        )
+        raise InputError(f"{mask_path}: mask grid {mask.shape} differs from its CT {ct.shape}. Export both on one grid.")
     # A tenth of a voxel: exporters round the affine differently.
     if np.abs(ct.affine - mask.affine).max() > 0.1 * min(ct.spacing_mm):
         raise InputError(f"{mask_path}: the mask's affine differs from its CT's. Export both on one grid.")
     if not (mask.array > 0).any():
-        raise InputError(
-            f"{mask_path}: the mask is empty; expected voxels > 0 in the lungs. Export the lung mask again."
-        )
+        raise InputError(f"{mask_path}: the mask is empty; expected voxels > 0 in the lungs. Export the lung mask again.")
     return Case(
         case_id=folder.name,
         ct_path=str(ct_path.resolve()),

@@ -62,9 +62,7 @@ class Dataset:
         now = {case.case_id: (case.ct_sha256, case.mask_sha256) for case in self.folder.cases}
         changed = sorted(case_id for case_id in hashes.keys() | now.keys() if hashes.get(case_id) != now.get(case_id))
         if changed:
-            raise InputError(
-                f"the data have changed since this run began: {', '.join(changed)}. Start a new run for new data."
-            )
+            raise InputError(f"the data have changed since this run began: {', '.join(changed)}. Start a new run for new data.")
 
 
 def open_dataset(options: DataOptions, config: TrainConfig) -> Dataset:

@@ -6,7 +6,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -56,10 +56,12 @@ def read_volume(path: Path) -> Volume:
         nifti = nib.Nifti1Image.from_bytes(payload)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OSError) as error:
         raise InputError(f"{path}: expected a NIfTI-1 file (.nii or .nii.gz), but {_lower_first(error)}.") from None
-    header = nifti.header
+    header: nib.Nifti1Header = nifti.header
     if len(nifti.shape) != 3 or min(nifti.shape) < 1:
         raise InputError(f"{path}: expected a 3D volume, got shape {nifti.shape}. Export one volume per file.")
-    expected = nifti.dataobj.offset + int(np.prod(nifti.shape, dtype=np.int64)) * header.get_data_dtype().itemsize
+    # The header itself forgets its offset once it is read.
+    offset = cast(Any, nifti.dataobj).offset
+    expected = offset + int(np.prod(nifti.shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     if len(payload) != expected:
         raise InputError(
             f"{path}: expected {expected} bytes by its header, got {len(payload)}: the file is damaged. Copy it again."
@@ -69,9 +71,7 @@ def read_volume(path: Path) -> Volume:
         raise InputError(f"{path}: its affine is not finite and invertible. Export the file again with its geometry.")
     array = nifti.get_fdata(dtype=np.float32)
     if not np.isfinite(array).all():
-        raise InputError(
-            f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite. Export the file again."
-        )
+        raise InputError(f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite. Export the file again.")
     orientation = io_orientation(affine)
     return Volume(
         array=np.ascontiguousarray(apply_orientation(array, orientation)),

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 PlaneName = Literal["coronal", "axial", "sagittal"]
 
-LUNG_WINDOW_HU = (-1350.0, 150.0)
-"""The usual lung window: level -600, width 1500."""
+LUNG_WINDOW_HU = (-1250.0, 250.0)
+"""A usual lung window: level -500, width 1500."""
 REFERENCE_COLOR, PREDICTION_COLOR = "#56B4E9", "#E69F00"
 """Sky blue and orange of Okabe and Ito: told apart with every kind of colour vision, and on grey."""
 SLICE_AXIS: dict[PlaneName, int] = {"coronal": 1, "axial": 2, "sagittal": 0}
@@ -21,6 +22,8 @@ EDGES: dict[PlaneName, tuple[str, str, str, str]] = {
     "sagittal": ("A", "P", "S", "I"),
 }
 """Directions of the patient at the left, right, top and bottom edge of the picture."""
+DASHES = (0.0, (2.2, 2.2))
+"""Offset and lengths of dash and gap, in line widths."""
 WIDTH_INCHES, DPI = 3.6, 140
 STRIP_INCHES = 0.3
 """Below the picture: name of the plane and legend."""
@@ -84,7 +87,7 @@ def _plane(
 
 
 def _as_displayed(plane: np.ndarray) -> np.ndarray:
-    """(across, up) in RAS+ -> (rows, columns): the patient's Right or Anterior on the left, Superior or Anterior on top."""
+    """(across, up) in RAS+ -> (rows, columns): Right or Anterior on the left, Superior or Anterior on top."""
     return plane[::-1, ::-1].T
 
 
@@ -92,11 +95,16 @@ def _draw_slice(axes: Axes, plane: Plane) -> None:
     aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
     low_hu, high_hu = LUNG_WINDOW_HU
     axes.imshow(plane.ct_hu, cmap="gray", vmin=low_hu, vmax=high_hu, interpolation="bilinear", aspect=aspect)
-    # The prediction is the thinner line on top: where both agree, blue still shows on either side of it.
-    for outline, color, width in ((plane.mask, REFERENCE_COLOR, 3.0), (plane.prediction, PREDICTION_COLOR, 1.1)):
+    # The prediction is dashed and on top: where both agree, either colour shows by turns and no third one arises.
+    for outline, color, dashes in (
+        (plane.mask, REFERENCE_COLOR, "solid"),
+        (plane.prediction, PREDICTION_COLOR, DASHES),
+    ):
         if outline.any() and not outline.all():
-            axes.contour(outline, [0.5], colors=color, linewidths=width)
+            axes.contour(outline, [0.5], colors=color, linewidths=2.0, linestyles=[dashes])
     style: dict[str, Any] = {"color": "white", "fontsize": 10, "fontweight": "bold", "transform": axes.transAxes}
+    # The letters lie on air here and on bone there: a dark rim keeps them legible on both.
+    style["path_effects"] = [withStroke(linewidth=2.5, foreground="black")]
     left, right, top, bottom = EDGES[plane.name]
     axes.text(0.02, 0.5, left, ha="left", va="center", **style)
     axes.text(0.98, 0.5, right, ha="right", va="center", **style)

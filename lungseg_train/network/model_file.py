@@ -43,9 +43,7 @@ def read_model_config(path: Path) -> TrainConfig:
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(CONFIG_MEMBER))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise InputError(
-            f"{path}: not a model of this project; expected a .keras file written by a training."
-        ) from None
+        raise InputError(f"{path}: not a model of this project; expected a .keras file written by a training.") from None
     return TrainConfig.from_dict(values, f"{path} ({CONFIG_MEMBER})")
 
 

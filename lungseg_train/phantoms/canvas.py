@@ -92,9 +92,7 @@ class Canvas:
         low, high = shape.bounds_mm()
         # The coordinates are bent by up to about 15 mm, so a tight box would clip the shape.
         reach = margin_mm + 15 + self.edge_mm
-        edges = (
-            np.searchsorted(axis, (a - reach, b + reach)) for axis, a, b in zip(self.axes_mm, low, high, strict=True)
-        )
+        edges = (np.searchsorted(axis, (a - reach, b + reach)) for axis, a, b in zip(self.axes_mm, low, high, strict=True))
         x, y, z = (slice(int(start), int(stop)) for start, stop in edges)
         return x, y, z
 

@@ -7,9 +7,7 @@ from lungseg_train.phantoms.canvas import Canvas, Ellipsoid, Point, Tube, smooth
 from lungseg_train.phantoms.torso import FAT_HU
 
 
-def draw_interior(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, cage: np.ndarray, below: np.ndarray
-) -> None:
+def draw_interior(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, cage: np.ndarray, below: np.ndarray) -> None:
     """Fill the cage with a mix of fat and soft tissue, then the abdomen below the diaphragm."""
     mix = smooth_noise(rng, canvas.axes_mm, 16)
     leanness = rng.uniform(-0.9, 1.2)
@@ -100,9 +98,7 @@ def hila_mm(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Point, Point]:
     return right, (-rng.uniform(42, 54), y_mm - rng.uniform(0, 8), anatomy.carina_z - below_mm - rng.uniform(-8, 8))
 
 
-def draw_hila(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, hila: tuple[Point, Point]
-) -> None:
+def draw_hila(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, hila: tuple[Point, Point]) -> None:
     """Paint the stems of the pulmonary vessels and carve them out of the lungs."""
     for x_mm, y_mm, z_mm in hila:
         side = np.sign(x_mm)

@@ -27,9 +27,7 @@ def tissue_hu(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> np.
     return np.clip(hu, -985, 20)
 
 
-def draw_vessels(
-    canvas: Canvas, rng: np.random.Generator, lung: np.ndarray, hila: tuple[Point, Point], hu: float
-) -> None:
+def draw_vessels(canvas: Canvas, rng: np.random.Generator, lung: np.ndarray, hila: tuple[Point, Point], hu: float) -> None:
     """Grow a tree from each hilum and add its share of every voxel; thick vessels are carved out of the lungs."""
     density, thickest = rng.uniform(0.55, 1.25), np.float32(rng.uniform(0.65, 1.3))
     fraction = np.zeros(canvas.ct_hu.size, np.float32)
@@ -121,9 +119,7 @@ def draw_disease(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lun
         _draw_effusion(canvas, anatomy, rng, lung, chest)
 
 
-def _draw_tumour(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, chest: np.ndarray
-) -> None:
+def _draw_tumour(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, chest: np.ndarray) -> None:
     side, radius_mm = rng.choice([-1, 1]), float(np.clip(rng.gamma(2, 8), 5, 48))
     center_mm = (
         side * rng.uniform(0.2, 0.95) * anatomy.cage_half_width,
@@ -139,9 +135,7 @@ def _draw_tumour(
         canvas.carve(lung, lump)
 
 
-def _draw_effusion(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, chest: np.ndarray
-) -> None:
+def _draw_effusion(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, lung: np.ndarray, chest: np.ndarray) -> None:
     """Fluid that gathers at the back and the base of one lung."""
     side, slope = rng.choice([-1, 1]), rng.uniform(0.1, 0.7)
     level = rng.uniform(-0.95, -0.4) * anatomy.cage_half_depth

@@ -24,9 +24,7 @@ def scan(ct_hu: np.ndarray, axes_mm: tuple[np.ndarray, ...], rng: np.random.Gene
     return blurred * np.float32(gain) + np.float32(offset_hu)
 
 
-def frame(
-    ct_hu: np.ndarray, inside_mask: np.ndarray, axes_mm: tuple[np.ndarray, ...], rng: np.random.Generator
-) -> None:
+def frame(ct_hu: np.ndarray, inside_mask: np.ndarray, axes_mm: tuple[np.ndarray, ...], rng: np.random.Generator) -> None:
     """Cut the field of view, in place: what lies outside becomes padding and leaves the mask."""
     x_mm, y_mm, z_mm = axes_mm
     padding_hu = rng.choice([-1000, -1024, -2000], p=[0.75, 0.15, 0.1])

@@ -37,9 +37,7 @@ def draw_table(canvas: Canvas, rng: np.random.Generator, back_y_mm: float) -> No
         top_mm += thick_mm
 
 
-def draw_torso(
-    canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, cage: np.ndarray
-) -> tuple[np.ndarray, float]:
+def draw_torso(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator, cage: np.ndarray) -> tuple[np.ndarray, float]:
     """Paint skin, fat and muscle; returns the signed distance from the skin, (X, Y, Z), and the Y of the back."""
     fat_mm = float(np.clip(rng.gamma(2.4, 7.5), 3, 50))
     wall_mm = rng.uniform(17, 27)
