@@ -29,9 +29,7 @@ def repeat_commands(run: Run, external_name: str) -> list[tuple[str, str]]:
             f"python -m lungseg_train.train --config {best} --data_dir CASES --split {split} --out_dir {alone}"
         ),
         "Make this report": f"python analysis/report.py {shlex.quote(folder)}{other}",
-        "Segment a new CT": (
-            f"python -m lungseg_train.inference --model {model} --input ct.nii.gz --output_mask mask.nii.gz"
-        ),
+        "Segment a new CT": (f"python -m lungseg_train.inference --model {model} --input ct.nii.gz --output_mask mask.nii.gz"),
     }
     return [(purpose, _folded(line)) for purpose, line in commands.items()]
 

@@ -76,17 +76,14 @@ def _sealed_case(folder: Path, sealed: dict[str, str] | None) -> Case:
     case = read_case(folder)
     if {"ct_sha256": case.ct_sha256, "mask_sha256": case.mask_sha256} != sealed:
         raise InputError(
-            f"{folder}: CT or mask is not the one that split.json sealed. "
-            "Put the sealed files back, or start a new search."
+            f"{folder}: CT or mask is not the one that split.json sealed. Put the sealed files back, or start a new search."
         )
     return case
 
 
 def _other_cases(run: Run, data_dir: Path) -> tuple[Case, ...]:
     cases = read_cases(data_dir).cases
-    seen = {
-        run.cases[case_id]["ct_sha256"]: case_id for case_id in run.split.train + run.split.val if case_id in run.cases
-    }
+    seen = {run.cases[case_id]["ct_sha256"]: case_id for case_id in run.split.train + run.split.val if case_id in run.cases}
     for case in cases:
         if case.ct_sha256 in seen:
             raise InputError(

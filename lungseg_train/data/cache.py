@@ -1,6 +1,7 @@
 """Preprocessed volumes on local disk: named by their content, made once, memory-mapped by every trial."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cases import Case, load_case
 from lungseg_train.data.preprocess import PREPROCESSING_VERSION, preprocess
+from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
 from lungseg_train.phantoms.thorax import PHANTOM_VERSION, make_phantom
 
@@ -81,16 +83,9 @@ class Cache:
 
     def _write(self, key: str, ct_hu: np.ndarray, mask: np.ndarray) -> None:
         for kind, array in (("ct", preprocess(ct_hu, self._config)), ("mask", mask)):
-            path = self._path(key, kind)
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with partial.open("wb") as stream:
-                    np.save(stream, array)
-                os.replace(partial, path)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise InputError(f"{path}: cannot be written ({error.strerror}). Choose another --cache_dir.") from None
+            stream = io.BytesIO()
+            np.save(stream, array)
+            write_atomically(self._path(key, kind), stream.getvalue())
 
     def _map(self, key: str, case_id: str, is_phantom: bool) -> TrainingVolume:
         try:

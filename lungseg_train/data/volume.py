@@ -1,5 +1,6 @@
 """A 3D array with its affine: read from NIfTI, brought to the canonical orientation RAS+, and written back."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -114,7 +115,8 @@ def write_atomically(path: Path, payload: bytes | str) -> None:
             f"{path}: cannot be written ({error.strerror}). Choose a folder with space and write access."
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -62,6 +62,6 @@ def test_a_read_only_cache_is_one_line(phantom_cases: Path, tmp_path: Path) -> N
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder should be")
     options = DataOptions(data_dir=phantom_cases, cache_dir=blocked / "cache")
-    with pytest.raises(ValueError, match="--cache_dir"):
+    with pytest.raises(ValueError, match="cannot be written"):
         open_dataset(options, TrainConfig()).train_volumes(TrainConfig())
     assert os.listdir(tmp_path) == ["file"]
