@@ -103,14 +103,6 @@ def winning_trial(run: Run) -> Trial | None:
     return run.trials[0] if run.trials and not math.isnan(run.trials[0].val_dice) else None
 
 
-def rung_epochs(grace_period: int, max_epochs: int, reduction_factor: int) -> list[int]:
-    """Epochs after which ASHA compares the trials: `rung_epochs(1, 27, 3) -> [1, 3, 9]`."""
-    rungs = [grace_period]
-    while reduction_factor > 1 and rungs[-1] * reduction_factor < max_epochs:
-        rungs.append(rungs[-1] * reduction_factor)
-    return [epoch for epoch in rungs if 0 < epoch < max_epochs]
-
-
 def _check_finished(folder: Path) -> None:
     if not (folder / "search_config.json").is_file():
         raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis import figures, formatting
 from analysis.commands import repeat_commands
-from analysis.load_run import Run, Trial, rung_epochs, winning_trial
+from analysis.load_run import Run, Trial, winning_trial
 from analysis.scoring import PLANES, TestResult
 
 WIDE, NARROW = 8.6, 4.0
@@ -86,7 +86,7 @@ def _patient(result: TestResult, which: str, row: dict[str, Any]) -> dict[str, A
 
 def _search_context(run: Run) -> dict[str, Any]:
     winner = winning_trial(run)
-    rungs = rung_epochs(*(int(run.search[key]) for key in ("grace_period", "max_epochs", "reduction_factor")))
+    rungs = [int(epoch) for epoch in run.search["rungs"]]
     statuses = [trial.status for trial in run.trials]
     counts = [(statuses.count(status), words) for status, words in STATUS_WORDS.items() if status in statuses]
     sizes = ((WIDE, 4.4), (NARROW, 3.8))

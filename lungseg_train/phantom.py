@@ -122,11 +122,12 @@ def main() -> None:
     if config.out_dir is not None:
         for number, case_id in enumerate(write_phantoms(config, config.out_dir), start=1):
             # The cursor goes back, so that the last line, be it an error, takes this one's place.
-            print(f"{number}/{config.num_cases} {case_id}", end="\r", file=sys.stderr, flush=True)
-        print(f"{config.num_cases} cases written to {config.out_dir}", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"{number}/{config.num_cases} {case_id}", end="\r", file=sys.stderr, flush=True)
+        print(f"{config.num_cases} cases written to {config.out_dir}")
     if config.preview is not None:
         write_preview(config, config.preview)
-        print(f"preview written to {config.preview}", file=sys.stderr)
+        print(f"preview written to {config.preview}")
 
 
 if __name__ == "__main__":

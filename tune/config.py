@@ -49,6 +49,11 @@ class SearchConfig:
             raise InputError(f"gpus_per_trial must be at least 0, got {self.gpus_per_trial}.")
         object.__setattr__(self, "space", tuple(self.space))
 
+    @property
+    def rungs(self) -> list[int]:
+        """Epochs at which ASHA compares the trials."""
+        return rung_epochs(self.grace_period, self.max_epochs, self.reduction_factor)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str) -> Self:
         names = {field.name for field in dataclasses.fields(cls)}
@@ -56,6 +61,16 @@ class SearchConfig:
             return cls(**{name: value for name, value in values.items() if name in names})
         except (TypeError, ValueError) as error:
             raise InputError(f"{source}: {error}") from None
+
+
+def rung_epochs(grace_period: int, max_epochs: int, reduction_factor: int) -> list[int]:
+    """Epochs at which ASHA compares trials, below the full budget: (1, 27, 3) -> [1, 3, 9]."""
+    rungs = []
+    epoch = grace_period
+    while epoch < max_epochs:
+        rungs.append(epoch)
+        epoch *= reduction_factor
+    return rungs
 
 
 def _check(name: str, value: int, lowest: int) -> None:
@@ -74,7 +89,8 @@ class RecordedSearch:
 
     def to_json(self) -> str:
         data = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self.data).items()}
-        record = {"name": self.name, "metric": METRIC, **data, **vars(self.search), "base": vars(self.base)}
+        record = {"name": self.name, "metric": METRIC, **data, **vars(self.search), "rungs": self.search.rungs}
+        record["base"] = vars(self.base)
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod

@@ -49,6 +49,7 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         record = self._record(trial)
         record.status = "failed"
+        write_atomically(self._run_dir / "trials" / record.trial_id / "error.txt", f"{trial.get_error()}\n")
         self._close(record)
 
     def close(self) -> None:

@@ -29,10 +29,13 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.trials = self.path / "trials"
 
+    def check_free(self) -> None:
+        """Raise `InputError` if the folder holds anything."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path}: holds files already. Choose another --run_dir, or --resume {self.path}.")
+
     def create(self, record: RecordedSearch, dataset: Dataset) -> None:
         """Write what the search starts from; `search_config.json` last: where it is, the others are whole."""
-        if self.path.exists() and any(self.path.iterdir()):
-            raise InputError(f"{self.path}: holds files already. Choose another --run_dir, or --resume {self.path}.")
         dataset.write(self.path)
         write_atomically(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
         write_atomically(self.search_config, record.to_json())

@@ -8,16 +8,6 @@ from ray.tune.schedulers import ASHAScheduler
 from tune.config import METRIC, MODE, SearchConfig
 
 
-def rung_epochs(grace_period: int, max_epochs: int, reduction_factor: int) -> list[int]:
-    """Epochs at which ASHA compares trials, below the full budget: (1, 27, 3) -> [1, 3, 9]."""
-    rungs = []
-    epoch = grace_period
-    while epoch < max_epochs:
-        rungs.append(epoch)
-        epoch *= reduction_factor
-    return rungs
-
-
 def build_scheduler(search: SearchConfig) -> ASHAScheduler:
     return ASHAScheduler(
         time_attr="epoch",

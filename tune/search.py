@@ -42,25 +42,29 @@ class SearchCommand:
 @command
 def main() -> None:
     options = parse(SearchCommand, "python tune/search.py", "Search hyperparameters, retrain the best, report on the test.")
-    run, record, dataset = _resumed(options.resume) if options.resume else _begun(options)
+    run, record, dataset = _resumed(options.resume) if options.resume else _planned(options)
+    # What the cluster cannot do is found out before anything is written.
+    resources = None if run.best_model.exists() else _start_ray(record.search, options.address)
+    if not options.resume:
+        run.create(record, dataset)
     try:
-        _search_and_report(run, record, dataset, options.address)
+        _search_and_report(run, record, dataset, resources)
     except KeyboardInterrupt:
         print(f"\ninterrupted; go on with: python tune/search.py --resume {run.path}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _begun(options: SearchCommand) -> "tuple[RunFolder, RecordedSearch, Dataset]":
-    """Check everything a user can get wrong, then write the run folder."""
+def _planned(options: SearchCommand) -> "tuple[RunFolder, RecordedSearch, Dataset]":
+    """Check everything a user can get wrong; nothing is written yet."""
     from lungseg_train.data.dataset import open_dataset
     from tune.run_folder import RunFolder
 
     base = _base(options)
+    run = RunFolder(options.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S"))
+    run.check_free()
     dataset = open_dataset(options.data, base)
     if not dataset.split.val:
-        raise InputError("a search needs validation patients to choose by; set --val_fraction above 0 or fill val in --split.")
-    run_dir = options.run_dir or Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    run = RunFolder(run_dir)
+        raise InputError("a search chooses by validation patients; set --val_fraction above 0, or fill val in --split.")
     assert options.data.data_dir is not None
     data = replace(
         options.data,
@@ -69,9 +73,7 @@ def _begun(options: SearchCommand) -> "tuple[RunFolder, RecordedSearch, Dataset]
         split=run.path / "split.json",
         cache_dir=dataset.cache_dir,
     )
-    record = RecordedSearch(name=run.path.name, data=data, search=options.search, base=base)
-    run.create(record, dataset)
-    return run, record, dataset
+    return run, RecordedSearch(name=run.path.name, data=data, search=options.search, base=base), dataset
 
 
 def _resumed(run_dir: Path) -> "tuple[RunFolder, RecordedSearch, Dataset]":
@@ -85,6 +87,14 @@ def _resumed(run_dir: Path) -> "tuple[RunFolder, RecordedSearch, Dataset]":
     return run, record, dataset
 
 
+def _start_ray(search: SearchConfig, address: str | None) -> "TrialResources":
+    from tune.cluster_session import quiet_ray, start_ray, trial_resources
+
+    quiet_ray()
+    start_ray(address)
+    return trial_resources(search)
+
+
 def _base(options: SearchCommand) -> TrainConfig:
     """The configuration that trials start from. Raises `InputError` for an option both fixed and searched."""
     defaults = TrainConfig()
@@ -96,23 +106,23 @@ def _base(options: SearchCommand) -> TrainConfig:
     return dataclasses.replace(options.base, epochs=options.search.max_epochs)
 
 
-def _search_and_report(run: "RunFolder", record: RecordedSearch, dataset: "Dataset", address: str | None) -> None:
+def _search_and_report(
+    run: "RunFolder", record: RecordedSearch, dataset: "Dataset", resources: "TrialResources | None"
+) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     split = dataset.split
     shares = f"{len(split.train)} training, {len(split.val)} validation, {len(split.test)} sealed test patients"
-    console.print(f"run folder {run.path}\n{shares}; skipped cases: {len(dataset.folder.skipped)}", soft_wrap=True)
+    console.print(f"run folder {run.path}\n{shares}")
     for skipped in dataset.folder.skipped:
-        console.print(f"skipped {skipped.case_id}: {skipped.reason}", soft_wrap=True)
-    if not run.best_model.exists():
-        _fill_cache(dataset, record.base, console)
-        _search_and_retrain(run, record, dataset, address, console)
-    if split.test:
-        console.print("scoring the sealed test patients")
-        subprocess.run([sys.executable, str(REPORT), str(run.path)], check=True)
-    else:
-        console.print(f"no test share; report on other cases with: python analysis/report.py {run.path} --data_dir OTHER")
+        console.print(f"skipped {skipped.case_id}: {skipped.reason}")
+    if resources is not None:
+        if not run.best_config.exists():
+            _fill_cache(dataset, record.base, console)
+            _search(run, record, dataset, resources, console)
+        _retrain(run, dataset, resources, console)
+    _report(run, bool(split.test), console)
 
 
 def _fill_cache(dataset: "Dataset", base: TrainConfig, console: "Console") -> None:
@@ -121,40 +131,23 @@ def _fill_cache(dataset: "Dataset", base: TrainConfig, console: "Console") -> No
         dataset.val_volumes(base)
 
 
-def _search_and_retrain(
-    run: "RunFolder", record: RecordedSearch, dataset: "Dataset", address: str | None, console: "Console"
-) -> None:
-    from tune.cluster_session import quiet_ray, start_ray, trial_resources
-
-    quiet_ray()
-    start_ray(address)
-    resources = trial_resources(record.search)
-    if not run.best_config.exists():
-        _search(run, record, dataset, resources, console)
-    _retrain(run, dataset, resources, console)
-
-
 def _search(
     run: "RunFolder", record: RecordedSearch, dataset: "Dataset", resources: "TrialResources", console: "Console"
 ) -> None:
     from tune.run_search import run_search
-    from tune.scheduler import rung_epochs
     from tune.selection import select_best
+    from tune.terminal import short
 
     search = record.search
-    rungs = rung_epochs(search.grace_period, search.max_epochs, search.reduction_factor)
     console.print(
         f"{search.num_trials} trials of at most {search.max_epochs} epochs, {resources.max_concurrent} at a time; "
-        f"ASHA compares them after epochs {', '.join(map(str, rungs)) or 'none'}\n"
-        f"watch live: tensorboard --logdir {run.tensorboard}",
-        soft_wrap=True,
+        f"ASHA compares them after epochs {', '.join(map(str, search.rungs)) or 'none'}\n"
+        f"watch live: tensorboard --logdir {run.tensorboard}"
     )
     records = run_search(run, search, record.base, dataset, resources, console)
     best = select_best(records, record.base, run.best_config)
-    params = ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in best.params.items()
-    )
-    console.print(f"best: trial {best.trial_id}, val_dice {best.val_dice:.4f} ({params})", soft_wrap=True)
+    params = ", ".join(f"{name} {short(value)}" for name, value in best.params.items())
+    console.print(f"best: trial {best.trial_id}, val_dice {best.val_dice:.4f} ({params})")
 
 
 def _retrain(run: "RunFolder", dataset: "Dataset", resources: "TrialResources", console: "Console") -> None:
@@ -169,6 +162,16 @@ def _retrain(run: "RunFolder", dataset: "Dataset", resources: "TrialResources", 
     for values in retrain_on_cluster(config, dataset.sealed(), run.retrain, *retrain_resources(resources)):
         for listen in listeners:
             listen(EpochResult(**values))
+
+
+def _report(run: "RunFolder", has_test: bool, console: "Console") -> None:
+    if not has_test:
+        console.print(f"no test share; report on other cases: python analysis/report.py {run.path} --data_dir OTHER")
+        return
+    console.print("scoring the sealed test patients")
+    status = subprocess.run([sys.executable, str(REPORT), str(run.path)], check=False).returncode
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

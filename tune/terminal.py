@@ -53,7 +53,7 @@ class Monitor(Callback):
     def _say(self, record: TrialRecord) -> None:
         if self._console.is_terminal:
             return
-        params = "  ".join(f"{name} {_short(value)}" for name, value in record.params.items())
+        params = "  ".join(f"{name} {short(value)}" for name, value in record.params.items())
         self._console.print(
             f"{len(self._ended())}/{self._num_trials}  trial {record.trial_id} {record.status}: "
             f"epochs {record.epochs}, val_dice {_dice(record)}  ({params})",
@@ -78,7 +78,7 @@ class Monitor(Callback):
                 Text(record.status, style=STYLES.get(record.status, "")),
                 f"{record.epochs}/{self._max_epochs}",
                 _dice(record),
-                *(_short(record.params[name]) for name in names),
+                *(short(record.params[name]) for name in names),
             )
         if len(records) > MAX_ROWS:
             table.caption = f"and {len(records) - MAX_ROWS} more in leaderboard.csv"
@@ -108,7 +108,7 @@ def _dice(record: TrialRecord) -> str:
     return f"{record.val_dice:.4f}" if record.curve else "-"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

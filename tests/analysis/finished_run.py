@@ -58,7 +58,12 @@ def write_run(lab: Lab, cache_dir: Path) -> None:
 
 def _write_search(lab: Lab) -> None:
     search = {"name": "demo", "data_dir": str(lab.cases), "num_trials": 4, "max_epochs": 4, "grace_period": 1}
-    search |= {"reduction_factor": 2, "metric": "val_dice", "space": ["learning_rate=1e-5..0.5:log", "dropout=0..0.3"]}
+    search |= {
+        "reduction_factor": 2,
+        "rungs": [1, 2],
+        "metric": "val_dice",
+        "space": ["learning_rate=1e-5..0.5:log", "dropout=0..0.3"],
+    }
     (lab.run / "search_config.json").write_text(json.dumps({**search, "base": asdict(BASE)}))
     (lab.run / "environment.json").write_text(json.dumps({"python": "3.11.2", "ray": "2.60.0", "gpus": []}))
     rows = []

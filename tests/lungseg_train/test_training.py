@@ -1,0 +1,131 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.data.dataset import Dataset, open_dataset
+from lungseg_train.epoch_result import EpochResult
+from lungseg_train.errors import InputError
+from lungseg_train.training import Training
+from lungseg_train.training_run import run_training
+from tests.conftest import Run
+
+CONFIG = TrainConfig(base_filters=4, depth=2, epochs=6, num_phantoms=2, dropout=0.2, plateau_patience=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(phantom_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_dataset(DataOptions(data_dir=phantom_cases, cache_dir=tmp_path_factory.mktemp("cache")), CONFIG)
+
+
+def _training(config: TrainConfig, dataset: Dataset) -> Training:
+    return Training(config, dataset.train_volumes(config), dataset.val_volumes(config))
+
+
+def _numbers(result: EpochResult) -> tuple[float, ...]:
+    return result.loss, result.learning_rate, result.val_dice or 0.0, result.val_loss or 0.0
+
+
+def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
+    dataset: Dataset, tmp_path: Path, phantom_cases: Path, run_python: Run
+) -> None:
+    training = _training(CONFIG, dataset)
+    in_one_go = [_numbers(training.run_epoch()) for _ in range(6)]
+    half = _training(CONFIG, dataset)
+    for _ in range(3):
+        half.run_epoch()
+    half.save(tmp_path / "state.npz")
+    script = tmp_path / "second_half.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom tests.lungseg_train.test_training import *\n"
+        "cases, cache, state = map(Path, sys.argv[1:])\n"
+        "training = _training(CONFIG, open_dataset(DataOptions(data_dir=cases, cache_dir=cache), CONFIG))\n"
+        "training.restore(state)\n"
+        "print([_numbers(training.run_epoch()) for _ in range(3)], training.finished)\n"
+    )
+    done = run_python("-c", f"exec(open({str(script)!r}).read())", phantom_cases, dataset.cache_dir, tmp_path / "state.npz")
+    assert done.returncode == 0, done.stderr
+    second_half, finished = eval(done.stdout.splitlines()[-1].replace("] True", "], True"))
+    assert finished is True
+    np.testing.assert_allclose(second_half, in_one_go[3:], rtol=1e-5, atol=1e-7)
+
+
+def test_a_recycled_worker_equals_a_fresh_one(dataset: Dataset) -> None:
+    fresh = _training(CONFIG, dataset)
+    expected = [_numbers(fresh.run_epoch()) for _ in range(2)]
+    other = _training(replace(CONFIG, learning_rate=0.01, reg_l2=0.1, dropout=0.5, seed=9), dataset)
+    other.run_epoch()
+    again = _training(CONFIG, dataset)
+    np.testing.assert_allclose([_numbers(again.run_epoch()) for _ in range(2)], expected, rtol=1e-6)
+
+
+def test_plateau_and_patience_survive_a_restore(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e-9, epochs=30, plateau_patience=2, early_stopping_patience=5)
+    training = _training(config, dataset)
+    rates = []
+    while not training.finished:
+        rates.append(training.run_epoch().learning_rate)
+        training.save(tmp_path / "state.npz")
+        training = _training(config, dataset)
+        training.restore(tmp_path / "state.npz")
+    # At a rate of 1e-9 nothing improves after the first epochs: plateaus come, then EarlyStopping ends it.
+    assert len(rates) < 30
+    assert training.best_val_dice > -math.inf
+
+
+def test_the_best_weights_are_those_of_the_best_validation_dice(dataset: Dataset) -> None:
+    training = _training(CONFIG, dataset)
+    best, weights = -1.0, {}
+    for _ in range(4):
+        result = training.run_epoch()
+        if (result.val_dice or 0) > best:
+            best, weights = result.val_dice or 0, training.weights
+    assert training.best_val_dice == best
+    for name, value in training.best_weights.items():
+        np.testing.assert_array_equal(value, weights[name])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(dataset: Dataset) -> None:
+    training = _training(replace(CONFIG, learning_rate=10.0, normalization="none", precision="mixed_float16"), dataset)
+    broken = replace(CONFIG, normalization="none", learning_rate=10.0, reg_l2=1.0)
+    training = _training(broken, dataset)
+    results = []
+    while not training.finished:
+        results.append(training.run_epoch())
+    assert training.diverged
+    assert results[-1].val_dice is None and len(results) <= 6
+
+
+def test_without_validation_patients_the_last_weights_are_the_best_and_the_loss_rules(dataset: Dataset) -> None:
+    training = Training(CONFIG, dataset.train_volumes(CONFIG), [])
+    result = training.run_epoch()
+    assert result.val_dice is None and "val_dice" not in result.as_dict()
+    np.testing.assert_array_equal(training.best_weights["logit/bias"], training.weights["logit/bias"])
+
+
+def test_a_state_of_another_network_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    _training(CONFIG, dataset).save(tmp_path / "state.npz")
+    other = _training(replace(CONFIG, depth=1), dataset)
+    with pytest.raises(InputError, match="another network"):
+        other.restore(tmp_path / "state.npz")
+    (tmp_path / "state.npz").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="not a training state"):
+        other.restore(tmp_path / "state.npz")
+
+
+def test_a_run_cut_short_goes_on_where_it_was(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=3)
+    volumes = dataset.train_volumes(config), dataset.val_volumes(config)
+    whole = [result.loss for result in run_training(config, *volumes, tmp_path / "whole")]
+    cut = run_training(config, *volumes, tmp_path / "cut")
+    first = next(cut).loss
+    next(cut)
+    cut.close()
+    rest = [result.loss for result in run_training(config, *volumes, tmp_path / "cut")]
+    # The second epoch was done but not yet saved when the run was cut: it is trained again.
+    assert [first, *rest][-3:] == pytest.approx(whole, rel=1e-5)
+    logs = [(tmp_path / name / "training_log.csv").read_text().splitlines() for name in ("whole", "cut")]
+    assert [line.split(",")[:2] for line in logs[0]] == [line.split(",")[:2] for line in logs[1]]

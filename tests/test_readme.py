@@ -1,0 +1,106 @@
+"""Every command of the README, run as written; only words in capitals get a folder, and long jobs a small budget."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# A later option wins; the full budgets are for a user's patience, not for a test's.
+SMALL = {
+    "tune/search.py": "--num_trials 2 --max_epochs 1 --num_phantoms 0 --space base_filters=4..8:4",
+    "lungseg_train.train": "--epochs 1 --num_phantoms 0",
+}
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the user's cases in it and the interpreter of these tests as its .venv."""
+    home = tmp_path_factory.mktemp("home") / "checkout"
+    home.mkdir()
+    for name in ("Makefile", "README.md", "requirements", "pyproject.toml", "tune", "lungseg_train", "analysis"):
+        (home / name).symlink_to(ROOT / name)
+    for folder, seed in (("CASES", 0), ("OTHER_CASES", 40)):
+        flags = f"--out_dir {folder} --num_cases 6 --size 16 --spacing_mm 20 --seed {seed}".split()
+        subprocess.run([sys.executable, "-m", "lungseg_train.phantom", *flags], cwd=home, check=True, capture_output=True)
+    return home
+
+
+def test_the_first_command_is_the_demo_and_it_does_what_it_says() -> None:
+    assert readme_commands()[0] == "make demo"
+    started = time.monotonic()
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert report.is_file()
+    metrics = json.loads((report.parent / "test" / "metrics.json").read_text())
+    assert metrics["num_cases"] == 6
+    assert metrics["dice"]["mean"] >= 0.95
+    print(f"make demo: {time.monotonic() - started:.0f} s, phantom test Dice {metrics['dice']['mean']:.4f}")
+
+
+def test_every_other_command_runs_in_turn(home: Path) -> None:
+    commands = [command for command in readme_commands() if not command.startswith("make")]
+    assert len(commands) >= 9
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        if command.startswith("tensorboard"):
+            _check_tensorboard(command, home, environment)
+            continue
+        words = shlex.split(command) + _smaller(command)
+        done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    for made in ("runs/first/report.html", "runs/first/report-OTHER_CASES.html", "mask.nii.gz", "prob.nii.gz", "phantoms.png"):
+        assert (home / made).is_file(), made
+
+
+def _smaller(command: str) -> list[str]:
+    if "--resume" in command:
+        return []
+    return next((shlex.split(flags) for name, flags in SMALL.items() if name in command), [])
+
+
+def _check_tensorboard(command: str, home: Path, environment: dict[str, str]) -> None:
+    """It starts, serves the run, and is ended by its process id."""
+    from urllib.request import urlopen
+
+    process = subprocess.Popen(
+        [*shlex.split(command), "--port", "0"], cwd=home, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        address = next(found for line in process.stderr if (found := re.search(r"http://\S+:\d+/", line)))
+        deadline = time.monotonic() + 60
+        runs: list[str] = []
+        while not runs and time.monotonic() < deadline:
+            with urlopen(address.group() + "data/runs") as answer:
+                runs = json.load(answer)
+            time.sleep(0.5)
+        assert "retrain" in runs
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`--([a-z_0-9]+)", (ROOT / "README.md").read_text()))
+    known: set[str] = set()
+    for command in ("tune/search.py", "-m lungseg_train.train", "-m lungseg_train.inference", "-m lungseg_train.phantom"):
+        done = subprocess.run(
+            [sys.executable, *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        known |= {option.replace("-", "_") for option in re.findall(r"--([a-z0-9-]+)", done.stdout)}
+    assert named and named <= known
