@@ -4,10 +4,12 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from lungseg_train.config import DataOptions, TrainConfig
 from lungseg_train.errors import InputError
+
+Sampler = Literal["tpe", "random"]
 
 METRIC = "val_dice"
 MODE = "max"
@@ -28,6 +30,8 @@ class SearchConfig:
     """ASHA lets the best 1/reduction_factor of a rung go on."""
     space: tuple[str, ...] = DEFAULT_SPACE
     """What varies: NAME=LOW..HIGH[:log|:STEP] or NAME=A,B,C, where NAME is a training option."""
+    sampler: Sampler = "tpe"
+    """How configurations are proposed: tpe learns from the trials so far, random does not."""
     cpus_per_trial: float | None = None
     """CPUs of a trial; by default one, or an equal share of them for each GPU."""
     gpus_per_trial: float | None = None
@@ -39,6 +43,8 @@ class SearchConfig:
         for name in ("num_trials", "max_epochs", "grace_period"):
             _check(name, getattr(self, name), 1)
         _check("reduction_factor", self.reduction_factor, 2)
+        if self.sampler not in get_args(Sampler):
+            raise InputError(f"sampler must be one of {', '.join(get_args(Sampler))}, got {self.sampler!r}.")
         if self.grace_period > self.max_epochs:
             raise InputError(f"grace_period must be at most max_epochs = {self.max_epochs}, got {self.grace_period}.")
         if self.max_concurrent_trials is not None:

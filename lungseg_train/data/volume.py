@@ -18,6 +18,14 @@ from lungseg_train.errors import InputError
 MAX_BYTES = 4 * 2**30
 """No CT is larger than this when unpacked; a file that claims more is damaged or hostile."""
 
+NIBABEL_ERRORS = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.wrapstruct.WrapStructError,
+    ValueError,
+    OSError,
+)
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -55,7 +63,7 @@ def read_volume(path: Path) -> Volume:
     payload = _read_bytes(path)
     try:
         nifti = nib.Nifti1Image.from_bytes(payload)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, OSError) as error:
+    except NIBABEL_ERRORS as error:
         raise InputError(f"{path}: expected a NIfTI-1 file (.nii or .nii.gz), but {_lower_first(error)}.") from None
     header: nib.Nifti1Header = nifti.header
     if len(nifti.shape) != 3 or min(nifti.shape) < 1:

@@ -48,7 +48,7 @@ def _assemble(parts: "_Parts", shape: Shape, batch_size: int | None) -> keras.Mo
     for level in reversed(range(config.depth)):
         filters = config.base_filters * 2**level
         x = parts.upsample(x, filters, f"dec{level}_up")
-        x = layers.Concatenate(name=f"dec{level}_skip")([skips[level], x])
+        x = layers.Add(name=f"dec{level}_skip")([skips[level], x])
         x = parts.residual_block(x, filters, dropout_dec, f"dec{level}")
     x = parts.convolution(x, 1, 1, "logit", use_bias=True)
     # float32 whatever the precision: sums over a whole volume lose too much in 16 bits.

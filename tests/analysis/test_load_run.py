@@ -5,16 +5,8 @@ from pathlib import Path
 import pytest
 from finished_run import Lab, change_json
 
-from analysis.load_run import load_run, rung_epochs, winning_trial
+from analysis.load_run import load_run, winning_trial
 from lungseg_train.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("grace_period", "max_epochs", "reduction_factor", "rungs"),
-    [(1, 27, 3, [1, 3, 9]), (3, 30, 3, [3, 9, 27]), (5, 5, 3, []), (1, 1, 2, []), (2, 9, 2, [2, 4, 8])],
-)
-def test_rungs_lie_below_the_full_budget(grace_period: int, max_epochs: int, reduction_factor: int, rungs: list[int]) -> None:
-    assert rung_epochs(grace_period, max_epochs, reduction_factor) == rungs
 
 
 def test_a_trial_that_failed_at_once_has_an_empty_curve(finished_lab: Lab) -> None:

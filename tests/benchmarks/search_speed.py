@@ -86,6 +86,8 @@ def _setting(cases: Path, num_trials: int) -> tuple[SearchConfig, Dataset]:
     search = SearchConfig(
         num_trials=num_trials,
         max_epochs=BASE.epochs,
+        # The same configurations on both sides: a sampler that learns would give the two sides different work.
+        sampler="random",
         space=("learning_rate=1e-4..1e-2:log", "dropout=0..0.4", "reg_l2=1e-7..1e-3:log", "base_filters=4..8:4"),
         cpus_per_trial=1,
         gpus_per_trial=0,

@@ -113,7 +113,7 @@ BAD_COMMANDS = {
     "dropout out of range": ("train", "--data_dir CASES --out_dir OUT --dropout_enc 1.5", "dropout_enc"),
     "no number": ("train", "--data_dir CASES --out_dir OUT --epochs many", "--epochs"),
     "unknown option": ("train", "--data_dir CASES --out_dir OUT --epoch 3", "--epochs"),
-    "no such split": ("train", "--data_dir CASES --out_dir OUT --split NONE", "split"),
+    "no such split": ("train", "--data_dir CASES --out_dir OUT --split NONE", "lists train, val and test"),
     "no such configuration": ("train", "--data_dir CASES --out_dir OUT --config NONE", "NONE"),
     "no threads": ("train", "--data_dir CASES --out_dir OUT --num_threads 0", "num_threads"),
     "no model": ("inference", "--model NONE --input CASES/phantom-0000 --output_mask OUT/m.nii.gz", "no such file"),

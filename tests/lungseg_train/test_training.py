@@ -21,20 +21,20 @@ def dataset(phantom_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Da
     return open_dataset(DataOptions(data_dir=phantom_cases, cache_dir=tmp_path_factory.mktemp("cache")), CONFIG)
 
 
-def _training(config: TrainConfig, dataset: Dataset) -> Training:
+def new_training(config: TrainConfig, dataset: Dataset) -> Training:
     return Training(config, dataset.train_volumes(config), dataset.val_volumes(config))
 
 
-def _numbers(result: EpochResult) -> tuple[float, ...]:
+def numbers(result: EpochResult) -> tuple[float, ...]:
     return result.loss, result.learning_rate, result.val_dice or 0.0, result.val_loss or 0.0
 
 
 def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
     dataset: Dataset, tmp_path: Path, phantom_cases: Path, run_python: Run
 ) -> None:
-    training = _training(CONFIG, dataset)
-    in_one_go = [_numbers(training.run_epoch()) for _ in range(6)]
-    half = _training(CONFIG, dataset)
+    training = new_training(CONFIG, dataset)
+    in_one_go = [numbers(training.run_epoch()) for _ in range(6)]
+    half = new_training(CONFIG, dataset)
     for _ in range(3):
         half.run_epoch()
     half.save(tmp_path / "state.npz")
@@ -42,9 +42,9 @@ def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom tests.lungseg_train.test_training import *\n"
         "cases, cache, state = map(Path, sys.argv[1:])\n"
-        "training = _training(CONFIG, open_dataset(DataOptions(data_dir=cases, cache_dir=cache), CONFIG))\n"
+        "training = new_training(CONFIG, open_dataset(DataOptions(data_dir=cases, cache_dir=cache), CONFIG))\n"
         "training.restore(state)\n"
-        "print([_numbers(training.run_epoch()) for _ in range(3)], training.finished)\n"
+        "print([numbers(training.run_epoch()) for _ in range(3)], training.finished)\n"
     )
     done = run_python("-c", f"exec(open({str(script)!r}).read())", phantom_cases, dataset.cache_dir, tmp_path / "state.npz")
     assert done.returncode == 0, done.stderr
@@ -54,22 +54,22 @@ def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
 
 
 def test_a_recycled_worker_equals_a_fresh_one(dataset: Dataset) -> None:
-    fresh = _training(CONFIG, dataset)
-    expected = [_numbers(fresh.run_epoch()) for _ in range(2)]
-    other = _training(replace(CONFIG, learning_rate=0.01, reg_l2=0.1, dropout=0.5, seed=9), dataset)
+    fresh = new_training(CONFIG, dataset)
+    expected = [numbers(fresh.run_epoch()) for _ in range(2)]
+    other = new_training(replace(CONFIG, learning_rate=0.01, reg_l2=0.1, dropout=0.5, seed=9), dataset)
     other.run_epoch()
-    again = _training(CONFIG, dataset)
-    np.testing.assert_allclose([_numbers(again.run_epoch()) for _ in range(2)], expected, rtol=1e-6)
+    again = new_training(CONFIG, dataset)
+    np.testing.assert_allclose([numbers(again.run_epoch()) for _ in range(2)], expected, rtol=1e-6)
 
 
 def test_plateau_and_patience_survive_a_restore(dataset: Dataset, tmp_path: Path) -> None:
     config = replace(CONFIG, learning_rate=1e-9, epochs=30, plateau_patience=2, early_stopping_patience=5)
-    training = _training(config, dataset)
+    training = new_training(config, dataset)
     rates = []
     while not training.finished:
         rates.append(training.run_epoch().learning_rate)
         training.save(tmp_path / "state.npz")
-        training = _training(config, dataset)
+        training = new_training(config, dataset)
         training.restore(tmp_path / "state.npz")
     # At a rate of 1e-9 nothing improves after the first epochs: plateaus come, then EarlyStopping ends it.
     assert len(rates) < 30
@@ -77,7 +77,7 @@ def test_plateau_and_patience_survive_a_restore(dataset: Dataset, tmp_path: Path
 
 
 def test_the_best_weights_are_those_of_the_best_validation_dice(dataset: Dataset) -> None:
-    training = _training(CONFIG, dataset)
+    training = new_training(CONFIG, dataset)
     best, weights = -1.0, {}
     for _ in range(4):
         result = training.run_epoch()
@@ -88,10 +88,9 @@ def test_the_best_weights_are_those_of_the_best_validation_dice(dataset: Dataset
         np.testing.assert_array_equal(value, weights[name])
 
 
-def test_a_loss_that_is_no_number_ends_the_training(dataset: Dataset) -> None:
-    training = _training(replace(CONFIG, learning_rate=10.0, normalization="none", precision="mixed_float16"), dataset)
+def test_a_loss_that_is_no_number_ends_thenew_training(dataset: Dataset) -> None:
     broken = replace(CONFIG, normalization="none", learning_rate=10.0, reg_l2=1.0)
-    training = _training(broken, dataset)
+    training = new_training(broken, dataset)
     results = []
     while not training.finished:
         results.append(training.run_epoch())
@@ -107,8 +106,8 @@ def test_without_validation_patients_the_last_weights_are_the_best_and_the_loss_
 
 
 def test_a_state_of_another_network_is_refused(dataset: Dataset, tmp_path: Path) -> None:
-    _training(CONFIG, dataset).save(tmp_path / "state.npz")
-    other = _training(replace(CONFIG, depth=1), dataset)
+    new_training(CONFIG, dataset).save(tmp_path / "state.npz")
+    other = new_training(replace(CONFIG, depth=1), dataset)
     with pytest.raises(InputError, match="another network"):
         other.restore(tmp_path / "state.npz")
     (tmp_path / "state.npz").write_bytes(b"nonsense")
@@ -121,11 +120,9 @@ def test_a_run_cut_short_goes_on_where_it_was(dataset: Dataset, tmp_path: Path) 
     volumes = dataset.train_volumes(config), dataset.val_volumes(config)
     whole = [result.loss for result in run_training(config, *volumes, tmp_path / "whole")]
     cut = run_training(config, *volumes, tmp_path / "cut")
-    first = next(cut).loss
-    next(cut)
+    losses = [next(cut).loss, next(cut).loss]
     cut.close()
-    rest = [result.loss for result in run_training(config, *volumes, tmp_path / "cut")]
-    # The second epoch was done but not yet saved when the run was cut: it is trained again.
-    assert [first, *rest][-3:] == pytest.approx(whole, rel=1e-5)
+    losses += [result.loss for result in run_training(config, *volumes, tmp_path / "cut")]
+    assert losses == pytest.approx(whole, rel=1e-5)
     logs = [(tmp_path / name / "training_log.csv").read_text().splitlines() for name in ("whole", "cut")]
     assert [line.split(",")[:2] for line in logs[0]] == [line.split(",")[:2] for line in logs[1]]
