@@ -1,6 +1,7 @@
 """Joins a Ray cluster or starts a local one, quietly, and says what a trial gets of it."""
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ def start_ray(address: str | None) -> None:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
@@ -56,6 +58,19 @@ def start_ray(address: str | None) -> None:
         raise InputError(f"address {address}: no Ray cluster answers ({str(error).splitlines()[0]}).") from None
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for many minutes. Raises `InputError` if nobody listens at HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise InputError(
+            f"address {address}: no Ray cluster answers ({error.strerror or error}). Start it, or leave --address out."
+        ) from None
 
 
 def trial_resources(search: SearchConfig) -> TrialResources:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.dataset import Dataset
+from lungseg_train.errors import InputError
 
 
 def retrain(config: TrainConfig, dataset: Dataset, out_dir: Path, num_threads: int | None) -> Iterator[dict[str, Any]]:
@@ -26,7 +27,14 @@ def retrain_on_cluster(
 ) -> Iterator[dict[str, Any]]:
     """The same in a Ray worker, so that it runs where the GPUs are."""
     import ray
+    import ray.exceptions
 
     worker = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=3)(retrain).options(num_returns="streaming")
-    for result in worker.remote(config, dataset, out_dir, max(1, int(cpus))):
-        yield ray.get(result)
+    try:
+        for result in worker.remote(config, dataset, out_dir, max(1, int(cpus))):
+            yield ray.get(result)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            # The user is told the one line, not the path it took through Ray.
+            raise error.cause from None
+        raise

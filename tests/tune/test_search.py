@@ -13,8 +13,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lungseg_train.config import TrainConfig
+from lungseg_train.data.dataset import open_dataset
 from lungseg_train.network.model_file import read_model_config
 from tests.conftest import ROOT, Run
+from tune.config import RecordedSearch
 
 SEARCH = "tune/search.py"
 SPACE = ("--space", "learning_rate=1e-4..1e-2:log", "dropout=0..0.4", "reg_l2=1e-7..1e-3:log", "base_filters=4..8:4")
@@ -90,9 +92,12 @@ def test_tensorboard_shows_every_trial_with_hparams(searched: Path) -> None:
 def test_the_trials_never_saw_the_test_patients(searched: Path) -> None:
     split = json.loads((searched / "split.json").read_text())
     assert set(split["test"]).isdisjoint(split["train"] + split["val"])
-    recorded = b"".join(path.read_bytes() for path in (searched / "trials").glob("*.pkl"))
-    assert split["train"][0].encode() in recorded
-    assert not any(case_id.encode() in recorded for case_id in split["test"])
+    record = RecordedSearch.read(searched / "search_config.json")
+    seen_by_trials = open_dataset(record.data, record.base).sealed()
+    assert {case.case_id for case in seen_by_trials.folder.cases} == set(split["train"] + split["val"])
+    assert seen_by_trials.split.test == ()
+    left_by_trials = b"".join(path.read_bytes() for path in (searched / "trials").rglob("*") if path.is_file())
+    assert not any(case_id.encode() in left_by_trials for case_id in split["test"])
 
 
 def test_a_finished_run_is_not_searched_again(searched: Path, run_python: Run) -> None:
