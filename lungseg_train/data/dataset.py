@@ -6,10 +6,14 @@ from pathlib import Path
 
 from lungseg_train.config import DataOptions, TrainConfig, check_shape
 from lungseg_train.data.cache import Cache, TrainingVolume, default_cache_dir
-from lungseg_train.data.cases import CaseFolder, read_cases
+from lungseg_train.data.cases import Case, CaseFolder, read_cases
 from lungseg_train.data.split import Split, read_split, split_cases
 from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
+
+CHEST_EXTENT_MM = (180.0, 800.0)
+"""A field of view beyond these limits is no chest's."""
+USUAL_EXTENT_MM = 350.0
 
 NO_DATA = (
     "no --data_dir given; expected a folder of cases, CASE/ct.nii.gz with CASE/lung.nii.gz. Synthetic ones to try it with: "
@@ -29,7 +33,7 @@ class Dataset:
         """The training share and, beside it, `config.num_phantoms` phantoms on the same grid."""
         cache = Cache(self.cache_dir, config)
         cases = self.folder.by_id(self.split.train)
-        return cache.cases(cases) + cache.phantoms(cases[0].shape, cases[0].spacing_mm)
+        return cache.cases(cases) + cache.phantoms(cases[0].shape, phantom_spacing_mm(cases[0]))
 
     def val_volumes(self, config: TrainConfig) -> list[TrainingVolume]:
         return Cache(self.cache_dir, config).cases(self.folder.by_id(self.split.val))
@@ -63,6 +67,18 @@ class Dataset:
         changed = sorted(case_id for case_id in hashes.keys() | now.keys() if hashes.get(case_id) != now.get(case_id))
         if changed:
             raise InputError(f"the data have changed since this run began: {', '.join(changed)}. Start a new run for new data.")
+
+
+def phantom_spacing_mm(case: Case) -> tuple[float, float, float]:
+    """The spacing at which phantoms join a training: the cases' own, unless no chest fits into their field of view.
+
+    Volumes that were resized without their affine often claim 1 mm; a phantom of 64 mm would be all mediastinum.
+    """
+    extents = [size * mm for size, mm in zip(case.shape, case.spacing_mm, strict=True)]
+    if all(CHEST_EXTENT_MM[0] <= extent <= CHEST_EXTENT_MM[1] for extent in extents):
+        return case.spacing_mm
+    x_mm, y_mm, z_mm = (USUAL_EXTENT_MM / size for size in case.shape)
+    return x_mm, y_mm, z_mm
 
 
 def open_dataset(options: DataOptions, config: TrainConfig) -> Dataset:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lungseg_train.config import DataOptions, TrainConfig
-from lungseg_train.data.dataset import open_dataset
+from lungseg_train.data.cases import read_case
+from lungseg_train.data.dataset import open_dataset, phantom_spacing_mm
 from lungseg_train.data.preprocess import preprocess
 
 HU = np.array([-2000, -1000, -350, 300, 400, 3000], dtype=np.int16).reshape(1, 2, 3)
@@ -56,6 +57,14 @@ def test_phantoms_mixed_into_a_training_are_not_those_of_the_phantom_command(pha
     volumes = open_dataset(options, config).train_volumes(config)
     cases, phantoms = volumes[:10], volumes[10:]
     assert not any(np.array_equal(case.mask, phantom.mask) for case in cases for phantom in phantoms)
+
+
+@pytest.mark.parametrize(("spacing", "expected"), [(20.0, 20.0), (1.0, 350 / 16), (100.0, 350 / 16)])
+def test_phantoms_fit_a_chest_even_where_the_files_claim_no_spacing(
+    spacing: float, expected: float, phantom_cases: Path
+) -> None:
+    case = replace(read_case(phantom_cases / "phantom-0000"), spacing_mm=(spacing,) * 3)
+    assert phantom_spacing_mm(case) == pytest.approx((expected,) * 3)
 
 
 def test_a_read_only_cache_is_one_line(phantom_cases: Path, tmp_path: Path) -> None:
