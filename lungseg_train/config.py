@@ -111,7 +111,7 @@ class TrainConfig:
     @property
     def patiences(self) -> tuple[int, int]:
         """Epochs of patience of ReduceLROnPlateau and of EarlyStopping."""
-        plateau = max(2, self.epochs // 10) if self.plateau_patience is None else self.plateau_patience
+        plateau = max(3, self.epochs // 10) if self.plateau_patience is None else self.plateau_patience
         stopping = max(5, self.epochs // 5) if self.early_stopping_patience is None else self.early_stopping_patience
         return plateau, stopping
 
