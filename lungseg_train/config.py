@@ -35,13 +35,13 @@ class TrainConfig:
     bce_weight: float = 0.5
     """Share of the cross-entropy in dice_bce; the Dice loss has the rest."""
     plateau_patience: int | None = None
-    """Epochs without a lower loss before the learning rate is reduced; by default a tenth of all epochs."""
+    """Epochs without a lower loss before the learning rate is reduced; by default a tenth of all epochs, but at least 4."""
     plateau_factor: float = 0.5
     """What the learning rate is multiplied by on a plateau."""
     min_learning_rate: float = 1e-6
     """The learning rate is never reduced below this."""
     early_stopping_patience: int | None = None
-    """Epochs without a better validation Dice before the training ends; by default a fifth of all epochs."""
+    """Epochs without a better validation Dice before the training ends; by default a fifth of all epochs, but at least 5."""
 
     # Network
     base_filters: int = 16
@@ -76,7 +76,7 @@ class TrainConfig:
     """zscore: mean 0 and standard deviation 1 in each volume; minmax: the HU window becomes [0, 1]."""
 
     # Training volumes
-    num_phantoms: int = 32
+    num_phantoms: int = 48
     """Synthetic cases mixed into the training share, never into validation or test."""
     p_flip: float = 0.5
     """Probability of a flip along each axis."""
@@ -111,7 +111,7 @@ class TrainConfig:
     @property
     def patiences(self) -> tuple[int, int]:
         """Epochs of patience of ReduceLROnPlateau and of EarlyStopping."""
-        plateau = max(3, self.epochs // 10) if self.plateau_patience is None else self.plateau_patience
+        plateau = max(4, self.epochs // 10) if self.plateau_patience is None else self.plateau_patience
         stopping = max(5, self.epochs // 5) if self.early_stopping_patience is None else self.early_stopping_patience
         return plateau, stopping
 
