@@ -39,6 +39,7 @@ def split_cases(case_ids: Sequence[str], val_fraction: float, test_fraction: flo
             raise InputError(f"{name} must be at least 0 and below 1, got {fraction}.")
     shuffled = sorted(case_ids)
     random.Random(seed).shuffle(shuffled)
+    # At least one patient of each share that was asked for, however few there are.
     num_val, num_test = (max(1, round(len(shuffled) * f)) if f > 0 else 0 for f in (val_fraction, test_fraction))
     num_train = len(shuffled) - num_val - num_test
     if num_train < 1:

@@ -48,7 +48,9 @@ class CompiledModel:
     def variables(self) -> dict[str, Any]:
         """Everything that changes while training, by name: weights, statistics, dropout and optimiser state."""
         named = {f"model/{variable.path}": variable for variable in self.model.variables}
-        return named | {f"optimizer/{variable.path}": variable for variable in self.model.optimizer.variables}
+        optimizer = self.model.optimizer
+        # Keras numbers an optimiser's name by how many this process has made; a state must not depend on that.
+        return named | {f"optimizer{variable.path.removeprefix(optimizer.name)}": variable for variable in optimizer.variables}
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the weights that the stock network has too, by name: what a prediction needs."""
@@ -82,7 +84,7 @@ def _compile(config: TrainConfig, shape: Shape) -> CompiledModel:
     keras.config.set_dtype_policy(resolve_precision(config))
     model, l2 = build_training_unet(config, shape)
     keras.config.set_dtype_policy("float32")
-    optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=0.9, beta_2=0.999)
+    optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, name="adam")
     model.compile(optimizer=optimizer, loss=build_loss(config), jit_compile=resolve_xla(config))
     model.optimizer.build(model.trainable_variables)
     scalars = {variable.path: np.array(variable) for variable in model.optimizer.variables if variable.ndim == 0}
