@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _train(options: TrainCommand, dataset: Dataset) -> None:
-    from lungseg_train.training_log import tensorboard_log, terminal_log
+    from lungseg_train.training_log import end_terminal_log, tensorboard_log, terminal_log
     from lungseg_train.training_run import run_training
 
     split, config = dataset.split, options.training
@@ -65,6 +65,7 @@ def _train(options: TrainCommand, dataset: Dataset) -> None:
     for result in run_training(config, dataset.train_volumes(config), dataset.val_volumes(config), options.out_dir):
         for listen in listeners:
             listen(result)
+    end_terminal_log()
 
 
 def _test_cases(options: TrainCommand, dataset: Dataset) -> tuple[Case, ...]:

@@ -50,11 +50,17 @@ def terminal_log(epochs: int) -> Listener:
             line += f"  val_dice {result.val_dice:.4f}"
         line += f"  learning rate {result.learning_rate:.2g}"
         if sys.stdout.isatty():
-            print(f"\r\x1b[K{line}", end="" if result.epoch < epochs else "\n", flush=True)
+            print(f"\r\x1b[K{line}", end="", flush=True)
         else:
             print(line, flush=True)
 
     return write
+
+
+def end_terminal_log() -> None:
+    """Leave the line that `terminal_log` writes over and over."""
+    if sys.stdout.isatty():
+        print()
 
 
 def _rows_before(path: Path, epoch: int) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ PACKAGES = ("lungseg-search", "ray", "optuna", "tensorflow", "keras", "numpy", "
 
 
 class RunFolder:
-    """Paths of one run; see DESIGN in the README for what each holds."""
+    """Paths of one run; the README says what each holds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()

@@ -152,7 +152,7 @@ def _search(
 
 def _retrain(run: "RunFolder", dataset: "Dataset", resources: "TrialResources", console: "Console") -> None:
     from lungseg_train.epoch_result import EpochResult
-    from lungseg_train.training_log import tensorboard_log, terminal_log
+    from lungseg_train.training_log import end_terminal_log, tensorboard_log, terminal_log
     from tune.cluster_session import retrain_resources
     from tune.retrain import retrain_on_cluster
 
@@ -162,6 +162,7 @@ def _retrain(run: "RunFolder", dataset: "Dataset", resources: "TrialResources", 
     for values in retrain_on_cluster(config, dataset.sealed(), run.retrain, *retrain_resources(resources)):
         for listen in listeners:
             listen(EpochResult(**values))
+    end_terminal_log()
 
 
 def _report(run: "RunFolder", has_test: bool, console: "Console") -> None:
