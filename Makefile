@@ -41,7 +41,7 @@ bench: setup
 # Needs uv. No index address goes into the lock: everyone installs from their own.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra dev pyproject.toml --output-file requirements/cpu.txt
+		--extra cpu --extra dev --extra export pyproject.toml --output-file requirements/cpu.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

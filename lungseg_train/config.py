@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from lungseg_train.config_limits import CHOICES, OPTIONAL, RANGES, SWITCHES
 from lungseg_train.errors import InputError
 
 Loss = Literal["dice_bce", "dice"]
@@ -62,6 +63,10 @@ class TrainConfig:
     """Normalisation after each convolution. Batch statistics need hundreds of steps to be of use."""
     use_transpose: bool = False
     """Upsample by Conv3DTranspose instead of UpSampling3D and a 1x1 convolution."""
+    attention: bool = False
+    """Attention gates on the skip connections."""
+    deep_supervision: bool = False
+    """The loss also judges coarser predictions from the deeper levels of the decoder."""
     precision: Precision = "auto"
     """Number format of the computation; auto takes what is fastest on the device."""
     xla: Xla = "auto"
@@ -86,6 +91,32 @@ class TrainConfig:
     """Probability of a shift along each axis."""
     max_shift_voxels: int = 4
     """Largest shift along an axis."""
+    p_rotate: float = 0.2
+    """Probability of a free rotation about all three axes."""
+    max_rotate_degrees: float = 10.0
+    """Largest angle of that rotation about an axis."""
+    p_scale: float = 0.2
+    """Probability of a scaling, alike along all axes."""
+    max_scale: float = 0.1
+    """Largest scaling: 0.1 draws factors from 0.9 to 1.1."""
+    p_elastic: float = 0.2
+    """Probability of an elastic deformation."""
+    elastic_spacing_voxels: int = 16
+    """Distance of the control points between which the elastic deformation is smooth."""
+    max_elastic_voxels: float = 3.0
+    """Largest displacement of a control point along an axis."""
+    p_brightness: float = 0.15
+    """Probability of a change of brightness: the CT, counted from its darkest voxel, times a factor."""
+    max_brightness: float = 0.1
+    """Largest change of brightness: 0.1 draws factors from 0.9 to 1.1."""
+    p_contrast: float = 0.15
+    """Probability of a change of contrast: the distance of every voxel from the mean, times a factor."""
+    max_contrast: float = 0.1
+    """Largest change of contrast: 0.1 draws factors from 0.9 to 1.1."""
+    p_intensity_shift: float = 0.15
+    """Probability that one value is added to the whole CT."""
+    max_intensity_shift: float = 0.05
+    """Largest such value, as a share of the HU window."""
     p_jitter: float = 0.2
     """Probability of Gaussian noise on the CT."""
     jitter_sigma: float = 0.03
@@ -96,6 +127,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
@@ -146,24 +180,6 @@ class TrainConfig:
         return cls.from_dict(values, str(path))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which cases there are and who of them trains, chooses and tests."""
-
-    data_dir: Path | None = None
-    """Folder with case folders CASE/ct.nii.gz and CASE/lung.nii.gz (or .nii)."""
-    split: Path | None = None
-    """Fixed lists of cases, a split.json with train, val and test; by default drawn at random from the seed."""
-    val_fraction: float = 0.2
-    """Share of the patients that choose between configurations."""
-    test_fraction: float = 0.2
-    """Share of the patients that are sealed until the report; 0 where another data set is the test."""
-    skip_bad_cases: bool = False
-    """Leave damaged or incomplete cases out, named in the report, instead of refusing to start."""
-    cache_dir: Path | None = None
-    """Local folder for preprocessed volumes; by default in the user's cache folder."""
-
-
 def check_shape(shape: tuple[int, int, int], depth: int) -> None:
     """Raise `InputError` unless every side of a volume can be halved `depth` times."""
     if any(side % 2**depth or side < 2**depth for side in shape):
@@ -171,46 +187,6 @@ def check_shape(shape: tuple[int, int, int], depth: int) -> None:
             f"volumes of {'x'.join(map(str, shape))} voxels do not fit depth {depth}: every side must be divisible by "
             f"2^{depth} = {2**depth}. Choose a smaller --depth or resample the cases."
         )
-
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "loss": ("dice_bce", "dice"),
-    "normalization": ("instance", "batch", "group", "none"),
-    "intensity": ("zscore", "minmax"),
-    "precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
-    "xla": ("auto", "on", "off"),
-}
-
-# Fields that may be None.
-OPTIONAL = {"dropout_enc", "dropout_dec", "dropout_bot", "plateau_patience", "early_stopping_patience"}
-
-# Field: (type, lowest, highest). The limits are those of sense, not of taste.
-RANGES: dict[str, tuple[type, float, float]] = {
-    "learning_rate": (float, 1e-9, 10.0),
-    "epochs": (int, 1, 1_000_000),
-    "batch_size": (int, 1, 1024),
-    "bce_weight": (float, 0.0, 1.0),
-    "plateau_patience": (int, 1, 1_000_000),
-    "plateau_factor": (float, 0.01, 0.99),
-    "min_learning_rate": (float, 0.0, 10.0),
-    "early_stopping_patience": (int, 1, 1_000_000),
-    "base_filters": (int, 1, 512),
-    "depth": (int, 1, 7),
-    "reg_l2": (float, 0.0, 1.0),
-    "dropout": (float, 0.0, 0.9),
-    "dropout_enc": (float, 0.0, 0.9),
-    "dropout_dec": (float, 0.0, 0.9),
-    "dropout_bot": (float, 0.0, 0.9),
-    "smoothing_sigma_voxels": (float, 0.0, 10.0),
-    "num_phantoms": (int, 0, 100_000),
-    "p_flip": (float, 0.0, 1.0),
-    "p_rot90": (float, 0.0, 1.0),
-    "p_shift": (float, 0.0, 1.0),
-    "max_shift_voxels": (int, 0, 1024),
-    "p_jitter": (float, 0.0, 1.0),
-    "jitter_sigma": (float, 0.0, 1.0),
-    "seed": (int, 0, 2**32 - 1),
-}
 
 
 def _hu_window(window: Any) -> tuple[float, float]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lungseg_train.command_line import parse
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
 from lungseg_train.data.cases import Case, read_cases
 from lungseg_train.data.dataset import Dataset, open_dataset
+from lungseg_train.data_options import DataOptions
 from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
+from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import InputError
 
 Sampler = Literal["tpe", "random"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lungseg_train.command_line import parse
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
+from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import EXIT_INTERRUPTED, InputError, command
 from tune.config import RecordedSearch, SearchConfig
 from tune.search_space import parse_space

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lungseg_train.config import CHOICES, RANGES, TrainConfig
+from lungseg_train.config import TrainConfig
+from lungseg_train.config_limits import CHOICES, RANGES
 from lungseg_train.errors import InputError
 
 # The first reference project: Adam 1e-3, no dropout and no L2. The second: its command line's defaults.

@@ -4,11 +4,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lungseg_train.config import DataOptions, TrainConfig, check_shape
+from lungseg_train.config import TrainConfig, check_shape
 from lungseg_train.data.cache import Cache, TrainingVolume, default_cache_dir
 from lungseg_train.data.cases import Case, CaseFolder, read_cases
 from lungseg_train.data.split import Split, read_split, split_cases
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import InputError
 
 CHEST_EXTENT_MM = (180.0, 800.0)

@@ -6,9 +6,10 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
 from lungseg_train.data.dataset import open_dataset
 from lungseg_train.data.split import Split
+from lungseg_train.data_options import DataOptions
 
 BASE = TrainConfig(num_phantoms=1, base_filters=4, depth=1, epochs=2, plateau_patience=1, xla="off", precision="float32")
 TRIALS = (

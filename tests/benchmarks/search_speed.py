@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lungseg_train.command_line import parse
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
 from lungseg_train.data.dataset import Dataset, open_dataset
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import command
 from tune.config import SearchConfig
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungseg_train.config import RANGES, TrainConfig, check_shape
+from lungseg_train.config import TrainConfig, check_shape
+from lungseg_train.config_limits import RANGES
 from lungseg_train.errors import InputError
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
 from lungseg_train.data.cases import read_case
 from lungseg_train.data.dataset import open_dataset, phantom_spacing_mm
 from lungseg_train.data.preprocess import preprocess
+from lungseg_train.data_options import DataOptions
 
 HU = np.array([-2000, -1000, -350, 300, 400, 3000], dtype=np.int16).reshape(1, 2, 3)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg_train.config import DataOptions, TrainConfig
+from lungseg_train.config import TrainConfig
 from lungseg_train.data.dataset import Dataset, open_dataset
+from lungseg_train.data_options import DataOptions
 from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.training import Training
