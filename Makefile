@@ -36,6 +36,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
+	$(BIN)/python tests/benchmarks/augmentation_speed.py
 	$(BIN)/python tests/benchmarks/search_speed.py
 
 # Needs uv. No index address goes into the lock: everyone installs from their own.

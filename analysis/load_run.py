@@ -13,7 +13,7 @@ from lungseg_train.errors import InputError
 
 LEADERBOARD_COLUMNS = ("rank", "trial_id", "status", "epochs", "val_dice", "best_epoch", "seconds")
 WHOLE_NUMBERS = ("max_epochs", "grace_period", "reduction_factor")
-CASE_KEYS = ("case_id", "shape", "spacing_mm", "ct_sha256", "mask_sha256")
+CASE_KEYS = ("case_id", "shape", "spacing_mm", "ct_sha256", "mask_sha256", "thumbnail")
 
 
 @dataclass(frozen=True)

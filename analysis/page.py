@@ -10,6 +10,7 @@ from typing import Any
 from analysis import figures, formatting
 from analysis.commands import repeat_commands
 from analysis.load_run import Run, Trial, winning_trial
+from analysis.metric_words import in_order, words_of
 from analysis.scoring import PLANES, TestResult
 
 WIDE, NARROW = 8.6, 4.0
@@ -48,6 +49,7 @@ def render_page(run: Run, result: TestResult) -> str:
         "cell": formatting.cell,
         "duration": formatting.duration,
         "moment": formatting.moment,
+        "words": words_of,
     }
     context = {**_test_context(result), **_search_context(run), **_data_context(run, result)}
     return environment.get_template("report.html.j2").render(run_name=run.name, **context)
@@ -67,8 +69,11 @@ def _test_context(result: TestResult) -> dict[str, Any]:
     values = [row["dice"] for row in rows]
     return {
         "metrics": result.metrics,
-        "metric_names": [name for name in rows[0] if name != "case_id"],
+        # A run from before a metric existed has neither its column nor its mean.
+        "metric_names": in_order(name for name in rows[0] if name in result.metrics),
         "num_cases": len(rows),
+        "tolerances_mm": sorted({row["tolerance_mm"] for row in rows if "tolerance_mm" in row}),
+        "num_unpredicted": sum(math.isnan(row.get("hd95_mm", 0.0)) for row in rows),
         "external_name": result.test_set.name,
         "rows": rows,
         "patients": [_patient(result, which, row) for which, row in pick_patients(rows)],

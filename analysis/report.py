@@ -34,12 +34,10 @@ def main() -> None:
 
     from analysis.page import render_page
     from lungseg_train.data.volume import write_atomically
+    from lungseg_train.evaluation.summary import headline_lines
 
     write_atomically(test_set.report_path, render_page(run, result))
-    for name, title in (("dice", "Dice"), ("iou", "IoU")):
-        low, high = result.metrics[name]["ci95"]
-        mean, num_cases = result.metrics[name]["mean"], result.metrics["num_cases"]
-        print(f"test {title:<4} {mean:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {num_cases})")
+    print("\n".join(headline_lines(result.metrics)))
     print(f"report: {test_set.report_path}")
 
 

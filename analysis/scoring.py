@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,12 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from analysis.load_run import Run
 from analysis.read_files import number, read_json, read_json_list, read_table, sha256_of_file
 from analysis.test_set import TestSet, fingerprint
-from lungseg_train.data.cases import Case
 from lungseg_train.errors import InputError
 from lungseg_train.evaluation.summary import METRICS, summarize
 
@@ -33,9 +31,9 @@ class TestResult:
     hashes: dict[str, dict[str, str]]
     """case_id -> ct_sha256, mask_sha256."""
     metrics: dict[str, Any]
-    """metrics.json: num_cases and, per metric, mean and ci95."""
+    """metrics.json: num_cases and, per metric, mean, ci95 and, where it differs, num_cases; NaN for null."""
     rows: list[dict[str, Any]]
-    """cases.csv: case_id and metrics of each patient."""
+    """cases.csv: case_id and metrics of each patient; NaN where a patient has none."""
     openings: list[dict[str, Any]]
     """opened.json: each time the patients were opened."""
 
@@ -76,18 +74,19 @@ def _score(run: Run, test_set: TestSet, folder: Path) -> None:
     configure_device()
     from lungseg_train.evaluation.metrics import THRESHOLD
     from lungseg_train.evaluation.overlay import overlay_planes, plane_png
-    from lungseg_train.evaluation.score import score_cases
+    from lungseg_train.evaluation.score import ScoredCase, score_cases
 
     (folder / "overlays").mkdir()
 
-    def draw(case: Case, ct_hu: np.ndarray, mask: np.ndarray, probability: np.ndarray) -> None:
-        for plane in overlay_planes(ct_hu, mask, probability >= THRESHOLD, case.spacing_mm):
-            (folder / "overlays" / overlay_name(case.case_id, plane.name)).write_bytes(plane_png(plane))
+    def draw(scored: ScoredCase) -> None:
+        prediction = scored.probability >= THRESHOLD
+        for plane in overlay_planes(scored.ct.array, scored.mask, prediction, scored.ct.spacing_mm):
+            (folder / "overlays" / overlay_name(scored.case.case_id, plane.name)).write_bytes(plane_png(plane))
 
     rows = score_cases(run.model_path, cases, draw)
     _write_json(folder / "metrics.json", summarize(rows))
     table = io.StringIO()
-    writer = csv.DictWriter(table, ["case_id", *METRICS], extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(table, ["case_id", *METRICS, "tolerance_mm"], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     (folder / "cases.csv").write_text(table.getvalue(), encoding="utf-8")
@@ -144,12 +143,16 @@ def _read_result(test_set: TestSet, hashes: dict[str, dict[str, str]]) -> TestRe
 def _read_metrics(path: Path) -> dict[str, Any]:
     metrics = read_json(path, ("num_cases", *HEADLINE))
     try:
-        for metric in set(metrics) - {"num_cases"}:
-            low, high = metrics[metric]["ci95"]
-            float(low + high + metrics[metric]["mean"])
+        return {name: values if name == "num_cases" else _as_numbers(values) for name, values in metrics.items()}
     except (TypeError, KeyError, ValueError):
         raise InputError(f"{path}: expected mean and ci95 of each metric. Remove {path.name} to score again.") from None
-    return metrics
+
+
+def _as_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Mean, ci95 and, if it is there, num_cases of one metric; NaN for the null of a metric that no patient has."""
+    mean, low, high = (math.nan if value is None else float(value) for value in (values["mean"], *values["ci95"]))
+    count = {"num_cases": int(values["num_cases"])} if "num_cases" in values else {}
+    return {"mean": mean, "ci95": [low, high], **count}
 
 
 def _write_json(path: Path, values: Any) -> None:

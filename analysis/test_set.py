@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis.load_run import Run
 from lungseg_train.data.cases import Case, read_case, read_cases
+from lungseg_train.data.duplicates import find_copies
 from lungseg_train.errors import InputError
 
 
@@ -43,7 +44,7 @@ class TestSet:
         """case_id -> ct_sha256, mask_sha256. Of the sealed share they are read from the seal, not from the patients."""
         if self.other_data_dir is None:
             return {case_id: self.run.test_sha256.get(case_id, {}) for case_id in self.run.split.test}
-        return {case.case_id: {"ct_sha256": case.ct_sha256, "mask_sha256": case.mask_sha256} for case in self.cases}
+        return {case.case_id: case.hashes for case in self.cases}
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -74,7 +75,7 @@ def _sealed_cases(run: Run) -> tuple[Case, ...]:
 
 def _sealed_case(folder: Path, sealed: dict[str, str] | None) -> Case:
     case = read_case(folder)
-    if {"ct_sha256": case.ct_sha256, "mask_sha256": case.mask_sha256} != sealed:
+    if case.hashes != sealed:
         raise InputError(
             f"{folder}: CT or mask is not the one that split.json sealed. Put the sealed files back, or start a new search."
         )
@@ -83,11 +84,12 @@ def _sealed_case(folder: Path, sealed: dict[str, str] | None) -> Case:
 
 def _other_cases(run: Run, data_dir: Path) -> tuple[Case, ...]:
     cases = read_cases(data_dir).cases
-    seen = {run.cases[case_id]["ct_sha256"]: case_id for case_id in run.split.train + run.split.val if case_id in run.cases}
-    for case in cases:
-        if case.ct_sha256 in seen:
-            raise InputError(
-                f"{data_dir / case.case_id}: the same CT as {seen[case.ct_sha256]}, "
-                "with which this run trained or chose. Remove it: a test needs patients that the search has not seen."
-            )
+    known = [case_id for case_id in run.split.train + run.split.val if case_id in run.cases]
+    thumbnails = {case_id: str(run.cases[case_id]["thumbnail"]) for case_id in known}
+    copies = find_copies({case.case_id: case.thumbnail for case in cases}, thumbnails)
+    for case_id, other in copies.items():
+        raise InputError(
+            f"{data_dir / case_id}: shows the patient of {other}, with whom this run trained or chose. "
+            "Remove it: a test needs patients that the search has not seen."
+        )
     return cases

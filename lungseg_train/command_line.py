@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import sys
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lungseg_train.errors import InputError
@@ -33,6 +36,19 @@ def parse(
         if not stop.code:
             raise
         raise InputError(f"{_first_paragraph(complaint.getvalue())} See {prog} --help.") from None
+
+
+def given_path(option: str) -> Path | None:
+    """What follows `option` on this process's command line, read ahead of the rest: a file that the defaults stand in."""
+    early = ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    early.add_argument(option, type=Path, dest="path")
+    try:
+        known, _ = early.parse_known_args([arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+    except ArgumentError:
+        # Without a value: `parse` says so better.
+        return None
+    path: Path | None = known.path
+    return path
 
 
 def _first_paragraph(box: str) -> str:

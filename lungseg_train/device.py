@@ -9,6 +9,8 @@ from lungseg_train.config import TrainConfig
 
 AMX_FILTERS = 16
 """oneDNN feeds AMX tiles of 16 channels: below that bfloat16 is slower than float32 on a CPU, from there 2.5 times faster."""
+MAX_DATA_THREADS = 4
+"""Threads that make batches for a GPU; together they are faster than any GPU trains on them."""
 
 
 def import_backend_quietly() -> None:
@@ -53,6 +55,25 @@ def resolve_precision(config: TrainConfig) -> str:
 
 def resolve_xla(config: TrainConfig) -> bool:
     return gpu_compute_capability() is not None if config.xla == "auto" else config.xla == "on"
+
+
+def num_data_threads() -> int:
+    """Threads that make batches: one beside a training on the CPU, which needs the cores itself; a GPU leaves them idle."""
+    if gpu_compute_capability() is None:
+        return 1
+    return min(MAX_DATA_THREADS, max(1, _num_cores() - 1))
+
+
+def _num_cores() -> int:
+    """Cores that this process may use: those it was configured with, where it was."""
+    import keras
+
+    configured = 0
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        configured = tf.config.threading.get_intra_op_parallelism_threads()
+    return configured or len(os.sched_getaffinity(0))
 
 
 @functools.cache

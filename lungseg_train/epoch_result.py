@@ -16,6 +16,8 @@ class EpochResult:
     """The rate this epoch was trained with."""
     train_seconds: float
     """Wall time of the training steps, waiting for data included."""
+    wait_seconds: float
+    """Of that, the time in which no batch was ready."""
     val_seconds: float
     """Wall time of the validation."""
     val_dice: float | None = None

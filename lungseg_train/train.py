@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lungseg_train.command_line import parse
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.cases import Case, read_cases
+from lungseg_train.data.cases import Case, patients_in_both, read_cases
 from lungseg_train.data.dataset import Dataset, open_dataset
 from lungseg_train.data_options import DataOptions
 from lungseg_train.device import configure_device, import_backend_quietly
@@ -32,12 +32,19 @@ class TrainCommand:
     """CPU threads; by default all."""
     test_dir: Path | None = None
     """Other cases to score the best model on, instead of a test share (set --test_fraction 0)."""
+    describe: bool = False
+    """Print parameters, FLOPs and memory of the configuration, and end."""
+    describe_shape: tuple[int, int, int] = (64, 64, 64)
+    """Voxels of the volumes that --describe reckons with where there is no --data_dir."""
     training: TrainConfig = field(default_factory=TrainConfig)
 
 
 @command
 def main() -> None:
     options = parse(TrainCommand, PROG, "Train one 3D U-Net and score it on the test share.", default=_defaults())
+    if options.describe:
+        _describe(options)
+        return
     if options.resume:
         options = _as_it_was(options)
     elif any((options.out_dir / name).exists() for name in ARTIFACTS):
@@ -53,6 +60,16 @@ def main() -> None:
     if test_cases:
         _test(options, test_cases)
     print(f"best model: {options.out_dir / 'best_model.keras'}")
+
+
+def _describe(options: TrainCommand) -> None:
+    from rich.console import Console
+
+    from lungseg_train.network.describe import describe
+
+    data = options.data
+    shape = read_cases(data.data_dir, data.skip_bad_cases).shape if data.data_dir else options.describe_shape
+    Console(highlight=False).print(describe(options.training, shape))
 
 
 def _train(options: TrainCommand, dataset: Dataset) -> None:
@@ -76,8 +93,7 @@ def _test_cases(options: TrainCommand, dataset: Dataset) -> tuple[Case, ...]:
     if dataset.split.test:
         raise InputError("--test_dir is the test: give --test_fraction 0, or leave --test_dir out.")
     cases = read_cases(options.test_dir, options.data.skip_bad_cases).cases
-    known = {case.ct_sha256 for case in dataset.folder.cases}
-    seen = [case.case_id for case in cases if case.ct_sha256 in known]
+    seen = patients_in_both(cases, dataset.folder.cases)
     if seen:
         raise InputError(f"{options.test_dir}: {', '.join(seen)} would be trained on too. Remove these cases from one folder.")
     return cases
@@ -87,14 +103,12 @@ def _test(options: TrainCommand, cases: tuple[Case, ...]) -> None:
     """Score the best model on the test patients and write `test_metrics.json`."""
     from lungseg_train.data.volume import write_atomically
     from lungseg_train.evaluation.score import score_cases
-    from lungseg_train.evaluation.summary import summarize
+    from lungseg_train.evaluation.summary import headline_lines, summarize
 
     rows = score_cases(options.out_dir / "best_model.keras", cases)
     metrics = summarize(rows)
     write_atomically(options.out_dir / "test_metrics.json", json.dumps({**metrics, "cases": rows}, indent=2) + "\n")
-    for name in ("dice", "iou"):
-        low, high = metrics[name]["ci95"]
-        print(f"test {name} {metrics[name]['mean']:.4f} (95 % interval {low:.4f} to {high:.4f}, n = {len(rows)})")
+    print("\n".join(headline_lines(metrics)))
 
 
 def _defaults() -> TrainCommand | None:

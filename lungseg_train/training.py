@@ -4,8 +4,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,15 @@ import numpy as np
 
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cache import TrainingVolume
+from lungseg_train.data.prefetch import Prefetch
 from lungseg_train.data.sequence import Batch, CaseSequence
 from lungseg_train.data.volume import write_atomically
+from lungseg_train.device import num_data_threads
 from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.evaluation.metrics import case_metrics
 from lungseg_train.network.compiled import compiled_model
+from lungseg_train.training_grid import TrainingGrid, common_grid
 
 EXPLODED_LOSS = 1e4
 """Dice + BCE on clipped probabilities stays below 17: beyond this the weights themselves have exploded."""
@@ -34,6 +36,7 @@ class Training:
         self.epoch = 0
         self.diverged = False
         self.best_val_dice = -math.inf
+        self._volumes = list(train)
         self._sequence = CaseSequence(train, config)
         self._val = list(val)
         self._compiled = compiled_model(config, train[0].ct.shape)
@@ -54,14 +57,16 @@ class Training:
         return self._compiled.weights()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return self._compiled.shape
+    def grid(self) -> TrainingGrid:
+        """The grid of the patients, which the phantoms share unless it cannot be true."""
+        patients = [volume for volume in self._volumes if not volume.is_phantom] or self._volumes
+        return common_grid(self._compiled.shape, [v.spacing_mm for v in patients if v.spacing_mm is not None])
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch, validate, and let the callbacks draw their conclusions."""
         rate = float(self._compiled.model.optimizer.learning_rate)
         started = time.perf_counter()
-        loss = self._train_epoch()
+        loss, wait_seconds = self._train_epoch()
         trained = time.perf_counter()
         self.diverged = not math.isfinite(loss) or loss > EXPLODED_LOSS
         val = {} if self.diverged else self._validate()
@@ -71,6 +76,7 @@ class Training:
             loss=loss,
             learning_rate=rate,
             train_seconds=trained - started,
+            wait_seconds=wait_seconds,
             val_seconds=time.perf_counter() - trained,
             **val,
         )
@@ -80,7 +86,7 @@ class Training:
 
     def run_step(self) -> float:
         """Train on the first batch of the current epoch alone and return its loss: a trial run, as benchmarks need it."""
-        return float(self._compiled.model.train_on_batch(*next(self._batches())))
+        return float(self._compiled.model.train_on_batch(*next(iter(self._batches()))))
 
     def save(self, path: Path) -> None:
         """Write the whole state, atomically."""
@@ -111,26 +117,22 @@ class Training:
         vars(self._plateau).update(state["plateau"])
         vars(self._stopping).update(state["stopping"])
 
-    def _train_epoch(self) -> float:
+    def _train_epoch(self) -> tuple[float, float]:
+        """Mean loss, and the seconds in which no batch was ready."""
         model = self._compiled.model
         model.reset_metrics()
         loss = math.nan
-        for ct, mask in self._batches():
+        batches = self._batches()
+        for ct, mask in batches:
             loss = float(model.train_on_batch(ct, mask))
             if not math.isfinite(loss):
                 break
-        return loss
+        return loss, batches.wait_seconds
 
-    def _batches(self) -> Iterator[Batch]:
-        """The batches of this epoch, each made while the one before is trained on."""
+    def _batches(self) -> Prefetch[Batch]:
+        """The batches of this epoch, made while the ones before are trained on."""
         self._sequence.set_epoch(self.epoch)
-        with ThreadPoolExecutor(1, thread_name_prefix="augment") as executor:
-            upcoming = executor.submit(self._sequence.__getitem__, 0)
-            for index in range(len(self._sequence)):
-                batch = upcoming.result()
-                if index + 1 < len(self._sequence):
-                    upcoming = executor.submit(self._sequence.__getitem__, index + 1)
-                yield batch
+        return Prefetch(self._sequence.__getitem__, len(self._sequence), num_data_threads())
 
     def _validate(self) -> dict[str, float]:
         """Mean over the validation patients of the metrics of each whole volume."""

@@ -38,5 +38,5 @@ def run_training(
         yield result
     if training.diverged:
         raise InputError(f"the loss became {result.loss} in epoch {training.epoch}. Lower --learning_rate and train again.")
-    save_model(out_dir / "best_model.keras", config, training.shape, training.best_weights)
-    save_model(out_dir / "final_model.keras", config, training.shape, training.weights)
+    save_model(out_dir / "best_model.keras", config, training.grid, training.best_weights)
+    save_model(out_dir / "final_model.keras", config, training.grid, training.weights)

@@ -25,6 +25,7 @@ def own_folders() -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="ls"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
         patch.setenv("RAY_TMPDIR", str(folder / "ray"))
         patch.delenv("RAY_ADDRESS", raising=False)
         yield

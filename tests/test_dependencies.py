@@ -30,7 +30,17 @@ def test_configurations_need_the_standard_library_only(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["lungseg_train.train", "lungseg_train.inference", "lungseg_train.phantom", "tune.search", "analysis.report"]
+    "module",
+    [
+        "lungseg_train.prepare",
+        "lungseg_train.phantom",
+        "lungseg_train.preview",
+        "lungseg_train.train",
+        "lungseg_train.inference",
+        "lungseg_train.export",
+        "tune.search",
+        "analysis.report",
+    ],
 )
 def test_a_command_answers_before_anything_heavy_is_imported(module: str) -> None:
     assert not _imported_by(f"import {module}") & set(HEAVY)
@@ -64,9 +74,12 @@ def test_the_layers_hold() -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "-m lungseg_train.prepare",
+        "-m lungseg_train.phantom",
+        "-m lungseg_train.preview",
         "-m lungseg_train.train",
         "-m lungseg_train.inference",
-        "-m lungseg_train.phantom",
+        "-m lungseg_train.export",
         "tune/search.py",
         "analysis/report.py",
     ],

@@ -9,14 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header, to_nifti
+from lungseg_train.phantoms.thorax import make_phantom
 from tests.conftest import ROOT
+from tests.dicom_files import write_ct_series, write_rtstruct
 
 # A later option wins; the full budgets are for a user's patience, not for a test's.
 SMALL = {
     "tune/search.py": "--num_trials 2 --max_epochs 1 --num_phantoms 0 --space base_filters=4..8:4",
     "lungseg_train.train": "--epochs 1 --num_phantoms 0",
+    "lungseg_train.prepare": "--grid 16 --spacing_mm 20",
 }
 
 
@@ -36,7 +41,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder, seed in (("CASES", 0), ("OTHER_CASES", 40)):
         flags = f"--out_dir {folder} --num_cases 6 --size 16 --spacing_mm 20 --seed {seed}".split()
         subprocess.run([sys.executable, "-m", "lungseg_train.phantom", *flags], cwd=home, check=True, capture_output=True)
+    _write_raw(home / "RAW", 80)
+    for name, seed in (("one", 81), ("two", 82)):
+        write_ct_series(home / "SCANS" / name, _scan(seed)[0])
     return home
+
+
+def _write_raw(folder: Path, seed: int) -> None:
+    """A patient as the archive delivers one: a CT series with contours."""
+    ct, mask = _scan(seed)
+    series = write_ct_series(folder / "lctsc" / "LCTSC-1" / "study" / "CT_series", ct)
+    write_rtstruct(folder / "lctsc" / "LCTSC-1" / "study" / "RTSTRUCT_series" / "1-1.dcm", series, ct, {"Lungs": mask})
+
+
+def _scan(seed: int) -> tuple[Volume, np.ndarray]:
+    ct_hu, mask = make_phantom(seed, (64, 56, 40), (5.5, 5.5, 8.0))
+    affine = to_nifti(mask, (5.5, 5.5, 8.0)).affine
+    return in_canonical_orientation(np.rint(ct_hu), affine, new_header(affine)), mask
 
 
 def test_the_first_command_is_the_demo_and_it_does_what_it_says() -> None:
@@ -64,8 +85,10 @@ def test_every_other_command_runs_in_turn(home: Path) -> None:
         words = shlex.split(command) + _smaller(command)
         done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    for made in ("runs/first/report.html", "runs/first/report-OTHER_CASES.html", "mask.nii.gz", "prob.nii.gz", "phantoms.png"):
-        assert (home / made).is_file(), made
+    made = "runs/first/report.html runs/first/report-OTHER_CASES.html "
+    made += "mask.nii.gz prob.nii.gz phantoms.png augmented.png model.onnx"
+    for name in (*made.split(), "CASES/manifest.json", "masks/one.nii.gz", "figures/two.png"):
+        assert (home / name).is_file(), name
 
 
 def _smaller(command: str) -> list[str]:
@@ -99,7 +122,8 @@ def _check_tensorboard(command: str, home: Path, environment: dict[str, str]) ->
 def test_every_option_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`--([a-z_0-9]+)", (ROOT / "README.md").read_text()))
     known: set[str] = set()
-    for command in ("tune/search.py", "-m lungseg_train.train", "-m lungseg_train.inference", "-m lungseg_train.phantom"):
+    modules = ("prepare", "phantom", "preview", "train", "inference", "export")
+    for command in ("tune/search.py", *(f"-m lungseg_train.{module}" for module in modules)):
         done = subprocess.run(
             [sys.executable, *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=True
         )

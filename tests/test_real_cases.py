@@ -25,10 +25,10 @@ def test_a_real_scan_and_its_mirrored_file_give_one_mask(real_cases: Path, tmp_p
     import numpy as np
 
     from lungseg_train.data.cases import read_case
-    from lungseg_train.data.volume import read_volume
+    from lungseg_train.data.nifti_file import read_nifti
 
     case = sorted(path for path in real_cases.iterdir() if path.is_dir())[0]
     ct = nib.load(case / "ct.nii.gz")
     flipped = ct.as_reoriented(np.array([[2, 1], [0, -1], [1, -1]]))
     nib.save(flipped, tmp_path / "ct.nii.gz")
-    assert read_volume(tmp_path / "ct.nii.gz").sha256 == read_case(case).ct_sha256
+    assert read_nifti(tmp_path / "ct.nii.gz").sha256 == read_case(case).ct_sha256

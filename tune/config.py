@@ -30,7 +30,7 @@ class SearchConfig:
     reduction_factor: int = 3
     """ASHA lets the best 1/reduction_factor of a rung go on."""
     space: tuple[str, ...] = DEFAULT_SPACE
-    """What varies: NAME=LOW..HIGH[:log|:STEP] or NAME=A,B,C, where NAME is a training option."""
+    """What varies: NAME=LOW..HIGH[:log|:STEP], NAME=A,B,C or NAME=false,true, where NAME is a training option."""
     sampler: Sampler = "tpe"
     """How configurations are proposed: tpe learns from the trials so far, random does not."""
     cpus_per_trial: float | None = None
@@ -39,6 +39,9 @@ class SearchConfig:
     """GPUs of a trial, fractions allowed; by default one where there are GPUs."""
     max_concurrent_trials: int | None = None
     """Trials at one time; by default as many as the cluster has room for now. Raise it where the cluster can grow."""
+
+    max_trial_gib: float | None = None
+    """Memory a trial may take (GiB); by default that of its GPU, or a share of its node's. A larger network is refused."""
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "max_epochs", "grace_period"):
@@ -54,6 +57,8 @@ class SearchConfig:
             raise InputError(f"cpus_per_trial must be above 0, got {self.cpus_per_trial}.")
         if self.gpus_per_trial is not None and self.gpus_per_trial < 0:
             raise InputError(f"gpus_per_trial must be at least 0, got {self.gpus_per_trial}.")
+        if self.max_trial_gib is not None and self.max_trial_gib <= 0:
+            raise InputError(f"max_trial_gib must be above 0, got {self.max_trial_gib}.")
         object.__setattr__(self, "space", tuple(self.space))
 
     @property

@@ -20,6 +20,7 @@ PROGRESS = (
     "val_soft_dice",
     "val_loss",
     "seconds",
+    "wait_seconds",
     "train_seconds",
     "val_seconds",
     "start_seconds",

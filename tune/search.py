@@ -46,7 +46,10 @@ def main() -> None:
     run, record, dataset = _resumed(options.resume) if options.resume else _planned(options)
     # What the cluster cannot do is found out before anything is written.
     resources = None if run.best_model.exists() else _start_ray(record.search, options.address)
-    if not options.resume:
+    if resources is not None and not options.resume:
+        from tune.trial_memory import check_memory
+
+        check_memory(record.search, record.base, dataset.folder.shape, resources)
         run.create(record, dataset)
     try:
         _search_and_report(run, record, dataset, resources)

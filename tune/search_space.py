@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.config_limits import CHOICES, RANGES
+from lungseg_train.config_limits import CHOICES, RANGES, SWITCHES
 from lungseg_train.errors import InputError
 
 # The first reference project: Adam 1e-3, no dropout and no L2. The second: its command line's defaults.
@@ -21,14 +21,14 @@ NOT_SEARCHABLE = {"epochs", "seed", "early_stopping_patience"}
 
 @dataclass(frozen=True)
 class Dimension:
-    """One training option that varies: a range of numbers, ordered, or a list of words."""
+    """One training option that varies: a range of numbers, ordered, or a list of words or of false and true."""
 
     name: str
     low: float = 0.0
     high: float = 0.0
     log: bool = False
     step: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
 
     @property
     def is_int(self) -> bool:
@@ -56,7 +56,10 @@ class Dimension:
 
 
 def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
-    """Read `NAME=LOW..HIGH[:log|:STEP]` and `NAME=A,B,C`. Raises `InputError` for anything a trial could not be."""
+    """Read `NAME=LOW..HIGH[:log|:STEP]`, `NAME=A,B,C` and `NAME=false,true`.
+
+    Raises `InputError` for anything a trial could not be.
+    """
     dimensions = tuple(_parse_dimension(text) for text in texts)
     names = [dimension.name for dimension in dimensions]
     if not names:
@@ -85,12 +88,13 @@ def points_to_evaluate(dimensions: Sequence[Dimension], base: TrainConfig) -> li
 
 def _parse_dimension(text: str) -> Dimension:
     name, equals, values = text.partition("=")
-    known = (set(RANGES) | set(CHOICES)) - NOT_SEARCHABLE
+    known = {*RANGES, *CHOICES, *SWITCHES} - NOT_SEARCHABLE
     if name not in known:
         raise InputError(f"space: {name!r} is not a training option that can vary. Known: {', '.join(sorted(known))}.")
     if not equals or not values:
         raise InputError(f"space: expected {name}=LOW..HIGH, got {text!r}.")
-    dimension = _parse_words(name, values) if name in CHOICES else _parse_numbers(name, values)
+    parse_values = _parse_switch if name in SWITCHES else _parse_words if name in CHOICES else _parse_numbers
+    dimension = parse_values(name, values)
     _check_trainable(dimension)
     return dimension
 
@@ -100,6 +104,14 @@ def _parse_words(name: str, values: str) -> Dimension:
     if len(set(words)) < 2:
         raise InputError(f"space: {name} needs at least two different values, got {values!r}.")
     return Dimension(name, choices=words)
+
+
+def _parse_switch(name: str, values: str) -> Dimension:
+    truths = {"false": False, "true": True}
+    words = [word.strip().lower() for word in values.split(",")]
+    if set(words) != set(truths):
+        raise InputError(f"space: {name} is searched as {name}=false,true, got {values!r}.")
+    return Dimension(name, choices=tuple(truths[word] for word in dict.fromkeys(words)))
 
 
 def _parse_numbers(name: str, values: str) -> Dimension:

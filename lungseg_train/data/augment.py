@@ -1,71 +1,48 @@
-"""Random changes made alike to a CT and its mask: pure functions of (ct, mask, rng). One more goes into STEPS."""
+"""Random changes made alike to a CT and its mask: a pure function of (ct, mask, rng, config).
 
-from collections.abc import Callable
-from itertools import combinations
+First everything is drawn (`spatial.py`, `intensity.py`), then all that moves voxels is done in one resampling and all that
+changes values in place.
+"""
+
+import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from lungseg_train.config import TrainConfig
-
-Pair = tuple[np.ndarray, np.ndarray]
-"""CT (X, Y, Z) float32, preprocessed, and mask (X, Y, Z) 0/1, on one grid."""
-
-
-def augment(ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> Pair:
-    """All steps in turn; the inputs are left as they are."""
-    for step in STEPS:
-        ct, mask = step(ct, mask, rng, config)
-    return np.ascontiguousarray(ct), np.ascontiguousarray(mask)
+from lungseg_train.data.intensity import Intensity, change_values, draw_intensity
+from lungseg_train.data.spatial import CUBES, Pair, Spatial, Triple, draw_spatial, resample
 
 
-def flip(ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> Pair:
-    """Mirror along each axis with probability p_flip."""
-    axes = tuple(axis for axis in range(3) if rng.random() < config.p_flip)
-    return np.flip(ct, axes), np.flip(mask, axes)
+@dataclass(frozen=True)
+class Augmentation:
+    """Everything that is drawn for one volume, but the noise."""
+
+    spatial: Spatial
+    intensity: Intensity
 
 
-def rotate90(ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> Pair:
-    """Turn by 90, 180 or 270 degrees in one of the three planes; by 180 only where the plane is not square."""
-    if rng.random() >= config.p_rot90:
-        return ct, mask
-    plane = list(combinations(range(3), 2))[rng.integers(3)]
-    quarters = int(rng.integers(1, 4))
-    if ct.shape[plane[0]] != ct.shape[plane[1]]:
-        quarters = 2
-    return np.rot90(ct, quarters, plane), np.rot90(mask, quarters, plane)
+def augment(
+    ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig, spacing_mm: Triple = CUBES
+) -> Pair:
+    """CT (X, Y, Z) float32 and mask uint8, changed by chance; the inputs are left as they are."""
+    return apply(ct, mask, draw(ct.shape, rng, config, spacing_mm), rng, spacing_mm)
 
 
-def shift(ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> Pair:
-    """Move by whole voxels along each axis with probability p_shift; what comes in is air without lung."""
-    offsets = [
-        int(rng.integers(-config.max_shift_voxels, config.max_shift_voxels + 1)) if rng.random() < config.p_shift else 0
-        for _ in range(3)
-    ]
-    if not any(offsets):
-        return ct, mask
-    return _moved(ct, offsets, ct.min()), _moved(mask, offsets, 0)
+def draw(shape: tuple[int, ...], rng: np.random.Generator, config: TrainConfig, spacing_mm: Triple = CUBES) -> Augmentation:
+    """What will happen to a volume of this shape."""
+    return Augmentation(draw_spatial(shape, rng, config, spacing_mm), draw_intensity(rng, config))
 
 
-def jitter(ct: np.ndarray, mask: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> Pair:
-    """Gaussian noise on the CT with probability p_jitter."""
-    if rng.random() >= config.p_jitter:
-        return ct, mask
-    # The range of a preprocessed CT is its HU window, in whatever unit the normalisation left it.
-    sigma = config.jitter_sigma * float(np.ptp(ct))
-    return ct + rng.standard_normal(ct.shape, dtype=np.float32) * np.float32(sigma), mask
+def apply(
+    ct: np.ndarray, mask: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, spacing_mm: Triple = CUBES
+) -> Pair:
+    """Let it happen; `rng` gives the noise."""
+    moved_ct, moved_mask = resample(ct, mask, augmentation.spatial, spacing_mm)
+    return change_values(moved_ct, augmentation.intensity, rng), moved_mask
 
 
-STEPS: tuple[Callable[[np.ndarray, np.ndarray, np.random.Generator, TrainConfig], Pair], ...] = (
-    flip,
-    rotate90,
-    shift,
-    jitter,
-)
-
-
-def _moved(array: np.ndarray, offsets: list[int], fill: float) -> np.ndarray:
-    moved = np.full_like(array, fill)
-    target = tuple(slice(max(o, 0), size + min(o, 0)) for o, size in zip(offsets, array.shape, strict=True))
-    source = tuple(slice(max(-o, 0), size - max(o, 0)) for o, size in zip(offsets, array.shape, strict=True))
-    moved[target] = array[source]
-    return moved
+def case_rng(seed: int, epoch: int, case_id: str, repeat: int = 0) -> np.random.Generator:
+    """The chance that a case meets in one epoch, whatever order or thread it comes in."""
+    # Python's own hash of a string differs from process to process.
+    return np.random.default_rng([seed, epoch, zlib.crc32(case_id.encode()), repeat])

@@ -34,6 +34,7 @@ class TrainingVolume:
     mask: np.ndarray
     """(X, Y, Z) uint8 0/1, memory-mapped."""
     is_phantom: bool = False
+    spacing_mm: Spacing | None = None
 
 
 def default_cache_dir() -> Path:
@@ -61,13 +62,13 @@ class Cache:
         if not self._has(key):
             ct, mask = load_case(case)
             self._write(key, ct.array, mask)
-        return self._map(key, case.case_id, is_phantom=False)
+        return self._map(key, case.case_id, False, case.spacing_mm)
 
     def _phantom(self, number: int, shape: Shape, spacing_mm: Spacing) -> TrainingVolume:
         key = self._key("phantom", PHANTOM_VERSION, number, shape, spacing_mm)
         if not self._has(key):
             self._write(key, *make_phantom(FIRST_SEED + number, shape, spacing_mm))
-        return self._map(key, f"phantom-{number:04d}", is_phantom=True)
+        return self._map(key, f"phantom-{number:04d}", True, spacing_mm)
 
     def _key(self, *origin: object) -> str:
         config = self._config
@@ -87,9 +88,9 @@ class Cache:
             np.save(stream, array)
             write_atomically(self._path(key, kind), stream.getvalue())
 
-    def _map(self, key: str, case_id: str, is_phantom: bool) -> TrainingVolume:
+    def _map(self, key: str, case_id: str, is_phantom: bool, spacing_mm: Spacing) -> TrainingVolume:
         try:
             ct, mask = (np.load(self._path(key, kind), mmap_mode="r") for kind in ("ct", "mask"))
         except (OSError, ValueError, EOFError):
             raise InputError(f"{self._path(key, 'ct')}: damaged cache file. Delete it; it will be made anew.") from None
-        return TrainingVolume(case_id, ct, mask, is_phantom)
+        return TrainingVolume(case_id, ct, mask, is_phantom, spacing_mm)

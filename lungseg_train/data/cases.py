@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg_train.data.volume import Volume, read_volume
+from lungseg_train.data.checks import check_hounsfield, check_lungs, check_mask
+from lungseg_train.data.duplicates import find_copies, thumbnail
+from lungseg_train.data.nifti_file import read_nifti
+from lungseg_train.data.prepared import NATIVE_CT, NATIVE_MASK, read_prepared
+from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
 
 CT_NAMES = ("ct.nii.gz", "ct.nii")
@@ -18,6 +22,8 @@ class Case:
     """One patient scan whose files were read once and found good."""
 
     case_id: str
+    patient: str
+    """Scans of one patient never stand on two sides of a split."""
     ct_path: str
     mask_path: str
     shape: tuple[int, int, int]
@@ -26,6 +32,19 @@ class Case:
     ct_sha256: str
     """Hash of the CT's voxels and grid."""
     mask_sha256: str
+    thumbnail: str
+    """What `find_copies` compares."""
+    native_sha256: tuple[str, str] | None = None
+    """Hashes of CT and mask on the scanner's own voxels, where the case was prepared and they were kept."""
+
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What a split records of a sealed patient."""
+        hashes = {"ct_sha256": self.ct_sha256, "mask_sha256": self.mask_sha256}
+        if self.native_sha256 is not None:
+            hashes |= {"native_ct_sha256": self.native_sha256[0], "native_mask_sha256": self.native_sha256[1]}
+        return hashes
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,11 @@ def read_cases(data_dir: Path, skip_bad_cases: bool = False) -> CaseFolder:
             if not skip_bad_cases:
                 raise InputError(f"{error} Or leave bad cases out with --skip_bad_cases.") from None
             skipped.append(SkippedCase(folder.name, str(error)))
+    for copy in _copies(cases):
+        if not skip_bad_cases:
+            raise InputError(f"{copy.reason} Or leave bad cases out with --skip_bad_cases.")
+        cases = [case for case in cases if case.case_id != copy.case_id]
+        skipped.append(copy)
     if not cases:
         raise InputError(f"{data_dir}: none of its {len(folders)} cases is good; the first: {skipped[0].reason}")
     return CaseFolder(tuple(cases), tuple(skipped))
@@ -84,30 +108,41 @@ def find_case_folders(data_dir: Path) -> list[Path]:
 def read_case(folder: Path) -> Case:
     """Check one case folder whole. Raises `InputError` naming file and mend."""
     ct_path, mask_path = find_file(folder, CT_NAMES), find_file(folder, MASK_NAMES)
-    ct, mask = read_volume(ct_path), read_volume(mask_path)
-    if ct.shape != mask.shape:
-        raise InputError(f"{mask_path}: mask grid {mask.shape} differs from its CT {ct.shape}. Export both on one grid.")
-    # A tenth of a voxel: exporters round the affine differently.
-    if np.abs(ct.affine - mask.affine).max() > 0.1 * min(ct.spacing_mm):
-        raise InputError(f"{mask_path}: the mask's affine differs from its CT's. Export both on one grid.")
-    if not (mask.array > 0).any():
-        raise InputError(f"{mask_path}: the mask is empty; expected voxels > 0 in the lungs. Export the lung mask again.")
+    ct, mask = read_nifti(ct_path), read_nifti(mask_path)
+    check_mask(mask, ct, mask_path)
+    check_lungs(mask.array > 0, ct, mask_path)
+    check_hounsfield(ct, ct_path)
+    prepared = read_prepared(folder)
     return Case(
         case_id=folder.name,
+        patient=prepared.patient if prepared else folder.name,
         ct_path=str(ct_path.resolve()),
         mask_path=str(mask_path.resolve()),
         shape=ct.shape,
         spacing_mm=ct.spacing_mm,
         ct_sha256=ct.sha256,
         mask_sha256=mask.sha256,
+        thumbnail=thumbnail(ct.array),
+        native_sha256=prepared.native_sha256 if prepared else None,
     )
 
 
 def load_case(case: Case) -> tuple[Volume, np.ndarray]:
     """CT and mask, (X, Y, Z) uint8 0/1. Raises `InputError` if the files are no longer those that were checked."""
-    ct, mask = read_volume(Path(case.ct_path)), read_volume(Path(case.mask_path))
+    ct, mask = read_nifti(Path(case.ct_path)), read_nifti(Path(case.mask_path))
     if (ct.sha256, mask.sha256) != (case.ct_sha256, case.mask_sha256):
         raise InputError(f"{case.ct_path}: CT or mask has changed since this run began. Start a new run for new data.")
+    return ct, binarize(mask.array)
+
+
+def load_native(case: Case) -> tuple[Volume, np.ndarray] | None:
+    """CT and mask on the scanner's own voxels, if they were kept. Raises `InputError` if they are no longer those."""
+    if case.native_sha256 is None:
+        return None
+    folder = Path(case.ct_path).parent
+    ct, mask = read_nifti(folder / NATIVE_CT), read_nifti(folder / NATIVE_MASK)
+    if (ct.sha256, mask.sha256) != case.native_sha256:
+        raise InputError(f"{folder / NATIVE_CT}: CT or mask has changed since it was prepared. Prepare the case again.")
     return ct, binarize(mask.array)
 
 
@@ -124,6 +159,14 @@ def find_file(folder: Path, names: Sequence[str]) -> Path:
     raise InputError(f"{folder}: has no {names[0]} (nor {names[1]}). Add it or remove the case.")
 
 
+def patients_in_both(cases: Sequence[Case], others: Sequence[Case]) -> list[str]:
+    """Ids of those `cases` whose patient, by name or by likeness, is among `others` too."""
+    copies = find_copies(*({case.case_id: case.thumbnail for case in group} for group in (cases, others)))
+    # A folder's name alone tells a patient only where a preparation has given it.
+    patients = {other.patient for other in others if other.patient != other.case_id}
+    return [case.case_id for case in cases if case.case_id in copies or case.patient in patients]
+
+
 def _check_against(case: Case, others: Sequence[Case]) -> Case:
     for other in others:
         if other.shape != case.shape:
@@ -131,6 +174,17 @@ def _check_against(case: Case, others: Sequence[Case]) -> Case:
                 f"{case.ct_path}: {'x'.join(map(str, case.shape))} voxels, but {other.case_id} has "
                 f"{'x'.join(map(str, other.shape))}. Resample all cases to one grid."
             )
-        if other.ct_sha256 == case.ct_sha256:
-            raise InputError(f"{case.ct_path}: holds the same CT as {other.case_id}. Remove one of the two.")
     return case
+
+
+def _copies(cases: Sequence[Case]) -> list[SkippedCase]:
+    """Cases that show a patient who is there already: a split would put one scan on both sides."""
+    known = {case.case_id: case for case in cases}
+    patients = {case.case_id: case.patient for case in cases}
+    copies = find_copies({case.case_id: case.thumbnail for case in cases}, patients=patients)
+    return [SkippedCase(name, copy_message(known[name].ct_path, known[name], known[of])) for name, of in copies.items()]
+
+
+def copy_message(path: str, case: Case, other: Case) -> str:
+    how = "the same CT as" if case.ct_sha256 == other.ct_sha256 else "nearly the same CT as, perhaps turned or mirrored,"
+    return f"{path}: holds {how} {other.case_id}. Remove one of the two."

@@ -11,9 +11,8 @@ from lungseg_train.data.split import Split, read_split, split_cases
 from lungseg_train.data.volume import write_atomically
 from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import InputError
+from lungseg_train.training_grid import is_chest
 
-CHEST_EXTENT_MM = (180.0, 800.0)
-"""A field of view beyond these limits is no chest's."""
 USUAL_EXTENT_MM = 350.0
 
 NO_DATA = (
@@ -75,8 +74,7 @@ def phantom_spacing_mm(case: Case) -> tuple[float, float, float]:
 
     Volumes that were resized without their affine often claim 1 mm; a phantom of 64 mm would be all mediastinum.
     """
-    extents = [size * mm for size, mm in zip(case.shape, case.spacing_mm, strict=True)]
-    if all(CHEST_EXTENT_MM[0] <= extent <= CHEST_EXTENT_MM[1] for extent in extents):
+    if is_chest(case.shape, case.spacing_mm):
         return case.spacing_mm
     x_mm, y_mm, z_mm = (USUAL_EXTENT_MM / size for size in case.shape)
     return x_mm, y_mm, z_mm
@@ -88,9 +86,10 @@ def open_dataset(options: DataOptions, config: TrainConfig) -> Dataset:
         raise InputError(NO_DATA)
     folder = read_cases(options.data_dir, options.skip_bad_cases)
     case_ids = [case.case_id for case in folder.cases]
+    patients = {case.case_id: case.patient for case in folder.cases}
     if options.split is None:
-        split = split_cases(case_ids, options.val_fraction, options.test_fraction, config.seed)
+        split = split_cases(case_ids, options.val_fraction, options.test_fraction, config.seed, patients)
     else:
-        split = read_split(options.split, case_ids)
+        split = read_split(options.split, case_ids, patients)
     check_shape(folder.shape, config.depth)
     return Dataset(folder, split, (options.cache_dir or default_cache_dir()).resolve())

@@ -1,22 +1,23 @@
 """CaseSequence: the training volumes of one epoch in batches, augmented anew each epoch and the same again on a resume."""
 
 import math
-import zlib
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import augment
+from lungseg_train.data.augment import augment, case_rng
 from lungseg_train.data.cache import TrainingVolume
+from lungseg_train.data.spatial import CUBES
 
 Batch = tuple[np.ndarray, np.ndarray]
 """CT (B, X, Y, Z, 1) float32 and mask (B, X, Y, Z, 1) float32."""
 
 
 class CaseSequence(keras.utils.Sequence):
-    """Batches of augmented volumes. What a batch holds depends on (seed, epoch, case) alone."""
+    """Batches of augmented volumes. What becomes of a case depends on (seed, epoch, case, repeat) alone, so any number of
+    threads may make batches of one epoch at one time."""
 
     def __init__(self, volumes: Sequence[TrainingVolume], config: TrainConfig) -> None:
         super().__init__()
@@ -46,9 +47,8 @@ class CaseSequence(keras.utils.Sequence):
     def _augmented(self, place: int) -> tuple[np.ndarray, np.ndarray]:
         number, repeat = self._order[place]
         volume = self._volumes[number]
-        stable_id = zlib.crc32(volume.case_id.encode())
-        rng = np.random.default_rng([self._config.seed, self._epoch, stable_id, repeat])
-        return augment(volume.ct, volume.mask, rng, self._config)
+        rng = case_rng(self._config.seed, self._epoch, volume.case_id, repeat)
+        return augment(volume.ct, volume.mask, rng, self._config, volume.spacing_mm or CUBES)
 
 
 def epoch_order(volumes: Sequence[TrainingVolume], epoch: int, seed: int) -> list[tuple[int, int]]:

@@ -1,30 +1,17 @@
-"""A 3D array with its affine: read from NIfTI, brought to the canonical orientation RAS+, and written back."""
+"""A 3D array with its affine, in the canonical orientation RAS+, and how it is written as NIfTI."""
 
 import contextlib
 import gzip
 import hashlib
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from lungseg_train.errors import InputError
-
-MAX_BYTES = 4 * 2**30
-"""No CT is larger than this when unpacked; a file that claims more is damaged or hostile."""
-
-NIBABEL_ERRORS = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    nib.wrapstruct.WrapStructError,
-    ValueError,
-    OSError,
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,9 @@ class Volume:
     file_affine: np.ndarray
     """(4, 4): voxel index of the file -> mm."""
     header: nib.Nifti1Header
-    """Header of the file."""
+    """Header of the file; a fresh one where the source is no NIfTI."""
+    dicom_files: tuple[str, ...] = ()
+    """The slices of a DICOM series in the order of the file's third axis."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,35 +47,18 @@ class Volume:
         return digest.hexdigest()
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a 3D NIfTI file whole and turn it to RAS+. Raises `InputError` for anything that is not a good volume."""
-    payload = _read_bytes(path)
-    try:
-        nifti = nib.Nifti1Image.from_bytes(payload)
-    except NIBABEL_ERRORS as error:
-        raise InputError(f"{path}: expected a NIfTI-1 file (.nii or .nii.gz), but {_lower_first(error)}.") from None
-    header: nib.Nifti1Header = nifti.header
-    if len(nifti.shape) != 3 or min(nifti.shape) < 1:
-        raise InputError(f"{path}: expected a 3D volume, got shape {nifti.shape}. Export one volume per file.")
-    # The header itself forgets its offset once it is read.
-    offset = cast(Any, nifti.dataobj).offset
-    expected = offset + int(np.prod(nifti.shape, dtype=np.int64)) * header.get_data_dtype().itemsize
-    if len(payload) != expected:
-        raise InputError(
-            f"{path}: expected {expected} bytes by its header, got {len(payload)}: the file is damaged. Copy it again."
-        )
-    affine = nifti.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{path}: its affine is not finite and invertible. Export the file again with its geometry.")
-    array = nifti.get_fdata(dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: {int((~np.isfinite(array)).sum())} voxels are NaN or infinite. Export the file again.")
+def in_canonical_orientation(
+    voxels: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header, dicom_files: tuple[str, ...] = ()
+) -> Volume:
+    """A `Volume` of (X, Y, Z) voxels on any axes, given their affine to mm in RAS+."""
     orientation = io_orientation(affine)
     return Volume(
-        array=np.ascontiguousarray(apply_orientation(array, orientation)),
-        affine=affine @ inv_ornt_aff(orientation, nifti.shape),
+        # One copy: the turned view of a whole CT becomes float32 and contiguous at once.
+        array=np.ascontiguousarray(apply_orientation(voxels, orientation), dtype=np.float32),
+        affine=affine @ inv_ornt_aff(orientation, voxels.shape),
         file_affine=affine,
         header=header,
+        dicom_files=dicom_files,
     )
 
 
@@ -101,12 +73,12 @@ def write_on_file_grid(path: Path, array: np.ndarray, like: Volume, dtype: type)
     write_nifti(path, nib.Nifti1Image(voxels, like.file_affine, header))
 
 
-def write_nifti(path: Path, nifti: nib.Nifti1Image) -> None:
+def write_nifti(path: Path, nifti: nib.Nifti1Image, compresslevel: int = 6) -> None:
     """Write atomically, so that an interruption leaves the old file or none."""
     payload = nifti.to_bytes()
     if path.name.endswith(".gz"):
         # mtime=0: equal voxels make equal files.
-        payload = gzip.compress(payload, compresslevel=6, mtime=0)
+        payload = gzip.compress(payload, compresslevel=compresslevel, mtime=0)
     write_atomically(path, payload)
 
 
@@ -127,25 +99,13 @@ def write_atomically(path: Path, payload: bytes | str) -> None:
             partial.unlink()
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's bytes, unpacked to the very end of a gzip: nibabel would stop before its checksum."""
-    try:
-        if not path.name.endswith(".gz"):
-            return path.read_bytes()
-        with gzip.open(path) as stream:
-            payload = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read to its end ({_lower_first(error)}). Copy it again.") from None
-    if len(payload) > MAX_BYTES:
-        raise InputError(f"{path}: unpacks to more than {MAX_BYTES >> 30} GiB. No CT is that large; check the file.")
-    return payload
-
-
-def _lower_first(error: Any) -> str:
-    text = str(error).rstrip(".") or type(error).__name__
-    return text[0].lower() + text[1:]
+def new_header(affine: np.ndarray) -> nib.Nifti1Header:
+    """The header of a scan that came from no NIfTI file: its geometry in mm and nothing else."""
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, "scanner")
+    header.set_qform(affine, "scanner")
+    return header
 
 
 def to_nifti(array: np.ndarray, spacing_mm: tuple[float, float, float]) -> nib.Nifti1Image:

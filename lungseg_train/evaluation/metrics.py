@@ -3,6 +3,7 @@
 import numpy as np
 
 from lungseg_train.config import DICE_SMOOTH
+from lungseg_train.evaluation.surface import Spacing, surface_metrics
 
 THRESHOLD = 0.5
 """A voxel is lung from this probability on."""
@@ -33,8 +34,20 @@ def binary_cross_entropy(mask: np.ndarray, probability: np.ndarray) -> float:
     return float(-np.where(mask > 0, np.log(p), np.log1p(-p)).mean())
 
 
+def volume_error_percent(mask: np.ndarray, prediction: np.ndarray) -> float | None:
+    """Predicted minus reference volume in percent of the reference, of two binary arrays on one grid.
+
+    Signed: above 0 the model draws too much lung. None if the reference is empty.
+    """
+    reference = int(np.count_nonzero(mask))
+    return 100.0 * (int(np.count_nonzero(prediction)) - reference) / reference if reference else None
+
+
 def case_metrics(mask: np.ndarray, probability: np.ndarray, bce_weight: float) -> dict[str, float]:
-    """All metrics of one patient; arrays (X, Y, Z). `loss` has no L2 penalty: it compares across configurations."""
+    """What a training validates with, cheap enough for every epoch; arrays (X, Y, Z) of one patient.
+
+    `loss` has no L2 penalty: it compares across configurations.
+    """
     prediction = probability >= THRESHOLD
     soft = soft_dice(mask, probability)
     return {
@@ -42,6 +55,21 @@ def case_metrics(mask: np.ndarray, probability: np.ndarray, bce_weight: float) -
         "iou": iou(mask, prediction),
         "soft_dice": soft,
         "loss": (1.0 - bce_weight) * (1.0 - soft) + bce_weight * binary_cross_entropy(mask, probability),
+    }
+
+
+def full_case_metrics(
+    mask: np.ndarray, probability: np.ndarray, spacing_mm: Spacing, bce_weight: float
+) -> dict[str, float | None]:
+    """All metrics of one patient, as a finished model is scored; arrays (X, Y, Z) on any one grid.
+
+    To `case_metrics` it adds those of `surface.surface_metrics` and `volume_error_percent`; None where one is not defined.
+    """
+    prediction = probability >= THRESHOLD
+    return {
+        **case_metrics(mask, probability, bce_weight),
+        **surface_metrics(mask, prediction, spacing_mm),
+        "volume_error_percent": volume_error_percent(mask, prediction),
     }
 
 

@@ -1,6 +1,7 @@
-"""Reference mask and prediction drawn over slices of a CT, as a radiologist is used to seeing them."""
+"""Outlines of lung masks drawn over slices of a CT, as a radiologist is used to seeing them."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ EDGES: dict[PlaneName, tuple[str, str, str, str]] = {
 DASHES = (0.0, (2.2, 2.2))
 """Offset and lengths of dash and gap, in line widths."""
 WIDTH_INCHES, DPI = 3.6, 140
+"""Width of a plane; of planes side by side, their mean width."""
 STRIP_INCHES = 0.3
 """Below the picture: name of the plane and legend."""
 
@@ -36,8 +38,8 @@ class Plane:
     name: PlaneName
     ct_hu: np.ndarray
     """(rows, columns), the first row at the top."""
-    mask: np.ndarray
-    """(rows, columns) bool."""
+    mask: np.ndarray | None
+    """Reference, (rows, columns) bool; None where there is none."""
     prediction: np.ndarray
     """(rows, columns) bool."""
     pixel_mm: tuple[float, float]
@@ -46,39 +48,61 @@ class Plane:
     """Counted from 1 along the array's axis."""
     num_slices: int
 
+    @property
+    def height_mm(self) -> float:
+        return self.ct_hu.shape[0] * self.pixel_mm[0]
+
+    @property
+    def width_mm(self) -> float:
+        return self.ct_hu.shape[1] * self.pixel_mm[1]
+
 
 def overlay_planes(
-    ct_hu: np.ndarray, mask: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, float, float]
+    ct_hu: np.ndarray, mask: np.ndarray | None, prediction: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> list[Plane]:
-    """The coronal, axial and sagittal slice with the most lung in the mask; arrays (X, Y, Z) in RAS+."""
-    return [_plane(name, ct_hu, mask > 0, prediction > 0, spacing_mm) for name in SLICE_AXIS]
+    """The coronal, axial and sagittal slice with the most lung, by the reference mask if there is one; (X, Y, Z) in RAS+."""
+    reference = None if mask is None else mask > 0
+    return [_plane(name, ct_hu, reference, prediction > 0, spacing_mm) for name in SLICE_AXIS]
 
 
 def plane_png(plane: Plane) -> bytes:
-    """The slice in a lung window with both outlines, orientation letters and legend, as a PNG file."""
-    rows, columns = plane.ct_hu.shape
-    height_mm, width_mm = rows * plane.pixel_mm[0], columns * plane.pixel_mm[1]
-    picture_inches = WIDTH_INCHES * height_mm / width_mm
-    figure = Figure(figsize=(WIDTH_INCHES, picture_inches + STRIP_INCHES), dpi=DPI, facecolor="black")
-    strip = STRIP_INCHES / (picture_inches + STRIP_INCHES)
-    axes = figure.add_axes((0.0, strip, 1.0, 1.0 - strip))
-    _draw_slice(axes, plane)
-    _draw_legend(figure.add_axes((0.0, 0.0, 1.0, strip)), plane)
+    """The slice in a lung window with its outlines, orientation letters and legend, as a PNG file."""
+    return planes_png([plane])
+
+
+def planes_png(planes: Sequence[Plane]) -> bytes:
+    """Slices side by side, all on one scale, as a PNG file."""
+    inches_per_mm = WIDTH_INCHES * len(planes) / sum(plane.width_mm for plane in planes)
+    width = WIDTH_INCHES * len(planes)
+    height = max(plane.height_mm for plane in planes) * inches_per_mm
+    figure = Figure(figsize=(width, height + STRIP_INCHES), dpi=DPI, facecolor="black")
+    strip, left = STRIP_INCHES / (height + STRIP_INCHES), 0.0
+    for plane in planes:
+        share = plane.width_mm * inches_per_mm / width
+        picture = plane.height_mm * inches_per_mm / (height + STRIP_INCHES)
+        _draw_slice(figure.add_axes((left, strip + (1.0 - strip - picture) / 2, share, picture)), plane)
+        _draw_legend(figure.add_axes((left, 0.0, share, strip)), plane)
+        left += share
     stream = io.BytesIO()
     figure.savefig(stream, format="png", facecolor="black", metadata={"Software": None})
     return stream.getvalue()
 
 
 def _plane(
-    name: PlaneName, ct_hu: np.ndarray, mask: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, float, float]
+    name: PlaneName,
+    ct_hu: np.ndarray,
+    mask: np.ndarray | None,
+    prediction: np.ndarray,
+    spacing_mm: tuple[float, float, float],
 ) -> Plane:
     axis = SLICE_AXIS[name]
     across, up = (other for other in range(3) if other != axis)
-    index = int(mask.sum(axis=(across, up)).argmax())
+    lung = (prediction if mask is None else mask).sum(axis=(across, up))
+    index = int(lung.argmax()) if lung.any() else len(lung) // 2
     return Plane(
         name=name,
         ct_hu=_as_displayed(ct_hu.take(index, axis)),
-        mask=_as_displayed(mask.take(index, axis)),
+        mask=None if mask is None else _as_displayed(mask.take(index, axis)),
         prediction=_as_displayed(prediction.take(index, axis)),
         pixel_mm=(spacing_mm[up], spacing_mm[across]),
         slice_number=index + 1,
@@ -98,9 +122,9 @@ def _draw_slice(axes: Axes, plane: Plane) -> None:
     # The prediction is dashed and on top: where both agree, either colour shows by turns and no third one arises.
     for outline, color, dashes in (
         (plane.mask, REFERENCE_COLOR, "solid"),
-        (plane.prediction, PREDICTION_COLOR, DASHES),
+        (plane.prediction, PREDICTION_COLOR, "solid" if plane.mask is None else DASHES),
     ):
-        if outline.any() and not outline.all():
+        if outline is not None and outline.any() and not outline.all():
             axes.contour(outline, [0.5], colors=color, linewidths=2.0, linestyles=[dashes])
     style: dict[str, Any] = {"color": "white", "fontsize": 10, "fontweight": "bold", "transform": axes.transAxes}
     # The letters lie on air here and on bone there: a dark rim keeps them legible on both.
@@ -118,5 +142,8 @@ def _draw_legend(axes: Axes, plane: Plane) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     slice_name = f"{plane.name} {plane.slice_number}/{plane.num_slices}"
     axes.text(0.02, 0.5, slice_name, color="#bbbbbb", fontsize=8, ha="left", va="center")
-    for right, text, color in ((0.74, "reference", REFERENCE_COLOR), (0.98, "prediction", PREDICTION_COLOR)):
+    words = [(0.98, "prediction", PREDICTION_COLOR)]
+    if plane.mask is not None:
+        words.append((0.74, "reference", REFERENCE_COLOR))
+    for right, text, color in words:
         axes.text(right, 0.5, text, color=color, fontsize=8, fontweight="bold", ha="right", va="center")

@@ -11,8 +11,9 @@ import numpy as np
 from lungseg_train.config import TrainConfig
 from lungseg_train.device import resolve_precision, resolve_xla
 from lungseg_train.network.adjustable import AdjustableDropout, AdjustableL2
+from lungseg_train.network.architecture import HEAD, Shape
 from lungseg_train.network.losses import build_loss
-from lungseg_train.network.unet3d import Shape, build_training_unet, build_unet
+from lungseg_train.network.unet3d import build_training_unet, build_unet
 
 MAX_KEPT_MODELS = 8
 """Each holds its weights, its optimiser and the memory of its graph."""
@@ -54,7 +55,8 @@ class CompiledModel:
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the weights that the stock network has too, by name: what a prediction needs."""
-        weights = (weight for layer in self.model.layers for weight in layer.weights)
+        layers = (layer for layer in self.model.layers if not layer.name.startswith(HEAD))
+        weights = (weight for layer in layers for weight in layer.weights)
         return {weight.path: np.array(weight) for weight in weights if weight.name in INITIALIZERS}
 
 
@@ -94,7 +96,16 @@ def _compile(config: TrainConfig, shape: Shape) -> CompiledModel:
 def _architecture(config: TrainConfig, shape: Shape) -> tuple[Any, ...]:
     """What decides the graph; everything else is a variable in it."""
     network = (config.base_filters, config.depth, config.normalization, config.use_transpose)
-    return (*network, config.loss_weight_bce, config.batch_size, shape, resolve_precision(config), resolve_xla(config))
+    options = (config.attention, config.deep_supervision)
+    return (
+        *network,
+        *options,
+        config.loss_weight_bce,
+        config.batch_size,
+        shape,
+        resolve_precision(config),
+        resolve_xla(config),
+    )
 
 
 def _dropout_rate(layer_name: str, config: TrainConfig) -> float:

@@ -41,5 +41,26 @@ class DiceBCELoss(keras.losses.Loss):
         return {**super().get_config(), "bce_weight": self.bce_weight}
 
 
+@keras.saving.register_keras_serializable("lungseg")
+class DeepSupervisionLoss(DiceBCELoss):
+    """`DiceBCELoss` of every channel of the prediction (B, X, Y, Z, 1 + k), averaged with weights 1, 1/2, 1/4 and so on.
+
+    The weights halve with the resolution as in nnU-Net (Isensee et al., Nature Methods 18:203, 2021) and sum to 1, so that
+    the loss has the scale of the one without deep supervision.
+    """
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        weights = supervision_weights(y_pred.shape[-1])
+        channels = [super(DeepSupervisionLoss, self).call(y_true, y_pred[..., i : i + 1]) for i in range(len(weights))]
+        return sum(weight * loss for weight, loss in zip(weights, channels, strict=True))
+
+
+def supervision_weights(num_outputs: int) -> list[float]:
+    """Weights of the full and the coarser predictions: 3 -> [4/7, 2/7, 1/7]."""
+    halves = [0.5**level for level in range(num_outputs)]
+    return [weight / sum(halves) for weight in halves]
+
+
 def build_loss(config: TrainConfig) -> DiceBCELoss:
-    return DiceBCELoss(bce_weight=config.loss_weight_bce)
+    loss = DeepSupervisionLoss if config.deep_supervision else DiceBCELoss
+    return loss(bce_weight=config.loss_weight_bce)

@@ -1,6 +1,8 @@
+import html
 import html.parser
 import itertools
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +42,28 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def readable(text: str) -> str:
+    """With every space, line break and `&nbsp;` as one space."""
+    return re.sub(r"\s+", " ", html.unescape(text))
+
+
+def measured(result: TestResult, num_unpredicted: int = 0) -> TestResult:
+    """The same test with metrics in mm; the worst patients may have no prediction."""
+    values = {"surface_dice": 0.987654, "volume_error_percent": -2.345}
+    distances = {"hd95_mm": 5.4321, "asd_mm": 1.2345}
+    rows = [
+        {**row, **values, **(dict.fromkeys(distances, math.nan) if place < num_unpredicted else distances)}
+        for place, row in enumerate(sorted(result.rows, key=lambda row: row["dice"]))
+    ]
+    known = len(rows) - num_unpredicted
+    metrics = {name: {"mean": mean, "ci95": [mean - 1.0, mean + 1.0]} for name, mean in {**values, **distances}.items()}
+    for name in distances if num_unpredicted else ():
+        metrics[name]["num_cases"] = known
+        if not known:
+            metrics[name] |= {"mean": math.nan, "ci95": [math.nan, math.nan]}
+    return replace(result, rows=rows, metrics={**result.metrics, **metrics})
+
+
 def result_of(lab: Lab, tmp_path: Path, num_cases: int) -> TestResult:
     """A test of made-up scores: case0 the worst."""
     run = replace(load_run(lab.run), folder=tmp_path / "demo")
@@ -66,7 +90,7 @@ def page(finished_lab: Lab, tmp_path: Path) -> str:
 
 
 def test_headline_has_dice_iou_interval_and_n(page: str) -> None:
-    head = re.sub(r"\s+", " ", page.split("<main>")[0])
+    head = readable(page.split("<main>")[0])
     assert head.count('<dd class="value">0.900</dd>') == 2
     assert head.count("95 % interval 0.800 to 0.950, n = 5") == 2
     assert "probability of 0.5" in head
@@ -113,6 +137,40 @@ def test_patients_come_worst_first(page: str) -> None:
 def test_the_configuration_marks_what_was_searched(page: str) -> None:
     assert '<tr class="winner"><th scope="row">learning_rate</th><td class="num">0.002</td>' in page
     assert '<tr><th scope="row">batch_size</th><td class="num">2</td>' in page
+
+
+def test_distances_have_units_and_as_many_digits_as_they_are_worth(finished_lab: Lab, tmp_path: Path) -> None:
+    page = render_page(load_run(finished_lab.run), measured(result_of(finished_lab, tmp_path, 5)))
+    head, body = (readable(part) for part in page.split("<main>"))
+    for words in ('HD95</dt> <dd class="value">5.4 mm<', 'ASD</dt> <dd class="value">1.23 mm<', ">0.988<", ">−2.3 %<"):
+        assert words in head
+    assert "interval −3.3 to −1.3, n = 5<" in head and "found no lung" not in head
+    assert re.findall(r'class="num">([^<]*)</th>', body.split("</thead>")[0]) == [
+        "Dice", "IoU", "HD95, mm", "ASD, mm", "Surface Dice", "Volume error, %", "Loss",
+    ]  # fmt: skip
+    (row,) = re.findall(r'<tr><th scope="row">case0</th>(.*?)</tr>', body.split("the worst first")[1].split("</table>")[0])
+    assert re.findall(r">([^<]+)</td>", row) == ["0.7000", "0.6000", "5.4", "1.23", "0.9877", "−2.3", "0.1000"]
+    meanings = body.split('id="meaning"')[1].split("</dl>")[0]
+    assert "95th percentile Hausdorff distance" in meanings and "longest edge" in meanings
+    assert "HD95 5.4 mm" in body
+
+
+@pytest.mark.parametrize(("num_unpredicted", "count", "whom"), [(1, "4 of 5", "this patient"), (5, "0 of 5", "these patients")])
+def test_patients_without_a_prediction_are_told_beside_the_distances_that_leave_them_out(
+    num_unpredicted: int, count: str, whom: str, finished_lab: Lab, tmp_path: Path
+) -> None:
+    page = render_page(load_run(finished_lab.run), measured(result_of(finished_lab, tmp_path, 5), num_unpredicted))
+    head, body = (readable(part) for part in page.split("<main>"))
+    assert f"In {num_unpredicted} of 5 patients the model found no lung at all." in head and f"leave {whom} out" in head
+    assert head.count(f"n = {count}<") == 2
+    table = body.split("the worst first")[1].split("</table>")[0]
+    assert "nan" not in head + table and '<td class="num">–</td>' in table
+
+
+def test_a_run_from_before_the_distances_has_none(page: str) -> None:
+    text = readable(page)
+    assert "HD95" not in text and "Surface Dice" not in text and "mm</dd>" not in text
+    assert "<dt>IoU</dt> <dd>" in text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 from finished_run import Lab, change_json
 
 from analysis import report
+from lungseg_train.data.cases import load_case
 from lungseg_train.evaluation import score
+from lungseg_train.evaluation.summary import METRICS
 
 REPORT_PY = Path(report.__file__)
 
@@ -49,7 +51,7 @@ def test_the_report_scores_every_sealed_patient(
     metrics = json.loads((lab.run / "test" / "metrics.json").read_text())
     with (lab.run / "test" / "cases.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["case_id", "dice", "iou", "soft_dice", "loss"]
+    assert list(rows[0]) == ["case_id", *METRICS, "tolerance_mm"]
     assert [row["case_id"] for row in rows] == sealed
     assert metrics["num_cases"] == len(sealed) == 3
     assert metrics["dice"]["mean"] == pytest.approx(np.mean([float(row["dice"]) for row in rows]))
@@ -57,9 +59,9 @@ def test_the_report_scores_every_sealed_patient(
     planes = {f"{case_id}-{plane}.png" for case_id in sealed for plane in ("coronal", "axial", "sagittal")}
     assert names(lab.run / "test" / "overlays") == planes
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith(f"test Dice {metrics['dice']['mean']:.4f} (95 % interval ") and printed[0].endswith("n = 3)")
-    assert printed[1].startswith("test IoU ")
-    assert printed[2] == f"report: {lab.run / 'report.html'}"
+    assert printed[0].startswith(f"test dice {metrics['dice']['mean']:.4f} (95 % interval ") and printed[0].endswith("n = 3)")
+    assert [line.split()[1] for line in printed[:-1]] == ["dice", "iou", "hd95_mm", "surface_dice"]
+    assert printed[-1] == f"report: {lab.run / 'report.html'}"
 
 
 def test_a_second_report_does_not_open_the_test_again(opened_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +73,38 @@ def test_a_second_report_does_not_open_the_test_again(opened_lab: Lab, monkeypat
         opened,
         page,
     )
+
+
+def test_results_from_before_the_distances_are_reported_as_they_are(
+    opened_lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, known = opened_lab.run / "test", ("dice", "iou", "soft_dice", "loss")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({name: metrics[name] for name in ("num_cases", *known)}))
+    with (folder / "cases.csv").open(newline="") as stream:
+        rows = [{name: row[name] for name in ("case_id", *known)} for row in csv.DictReader(stream)]
+    with (folder / "cases.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_report(monkeypatch, opened_lab.run)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[:-1]] == ["dice", "iou"]
+    assert "HD95" not in (opened_lab.run / "report.html").read_text()
+
+
+def test_a_model_that_predicts_nothing_is_reported_with_honest_counts(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lungseg_train.evaluation.metrics.THRESHOLD", 2.0)
+    write_report(monkeypatch, lab.run)
+    metrics = json.loads((lab.run / "test" / "metrics.json").read_text())
+    assert metrics["hd95_mm"] == {"mean": None, "ci95": [None, None], "num_cases": 0}
+    assert metrics["surface_dice"]["mean"] == metrics["dice"]["mean"] == 0.0
+    assert "NaN" not in (lab.run / "test" / "metrics.json").read_text()
+    with (lab.run / "test" / "cases.csv").open(newline="") as stream:
+        assert [(row["hd95_mm"], row["volume_error_percent"]) for row in csv.DictReader(stream)] == [("", "-100.0")] * 3
+    assert "test hd95_mm: none of 3 patients has one" in capsys.readouterr().out.splitlines()
+    assert "In 3 of 3 patients the model found no lung at all." in (lab.run / "report.html").read_text()
 
 
 def test_another_model_opens_the_test_again_and_both_openings_are_told(
@@ -106,8 +140,8 @@ def test_a_failure_in_the_midst_of_scoring_leaves_nothing_behind(lab: Lab, monke
     before = names(lab.run)
 
     def score_half(model_path: Path, cases: list, on_case: score.OnCase) -> None:
-        volume = np.ones((4, 4, 4))
-        on_case(cases[0], volume, volume, volume)
+        ct, mask = load_case(cases[0])
+        on_case(score.ScoredCase(cases[0], ct, mask, mask.astype(np.float32), is_native=False))
         raise RuntimeError("power cut")
 
     monkeypatch.setattr(score, "score_cases", score_half)
@@ -131,7 +165,7 @@ def test_a_patient_of_the_search_among_the_others_is_refused(
     known = json.loads((lab.run / "split.json").read_text())[share][0]
     os.replace(lab.cases / known, lab.other / "renamed")
     before = names(lab.run)
-    assert f"the same CT as {known}" in refusal(monkeypatch, capsys, lab.run, "--data_dir", lab.other)
+    assert f"shows the patient of {known}" in refusal(monkeypatch, capsys, lab.run, "--data_dir", lab.other)
     assert names(lab.run) == before
 
 

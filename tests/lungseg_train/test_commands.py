@@ -4,8 +4,6 @@ import csv
 import json
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -78,30 +76,6 @@ def test_other_cases_can_be_the_test_and_must_be_others(phantom_cases: Path, run
     assert not (tmp_path / "b").exists()
 
 
-INFER = ("-m", "lungseg_train.inference")
-
-
-@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SAR"])
-def test_the_mask_lies_on_the_inputs_own_grid_whatever_its_axes(
-    orientation: str, trained: Path, phantom_cases: Path, tmp_path: Path, run_python: Run
-) -> None:
-    ct = nib.load(phantom_cases / "phantom-0000" / "ct.nii.gz")
-    target = nib.orientations.axcodes2ornt(orientation)
-    turned = ct.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(ct.affine), target))
-    nib.save(turned, tmp_path / "turned.nii.gz")
-    results = []
-    for source in (phantom_cases / "phantom-0000", tmp_path / "turned.nii.gz"):
-        outputs = ("--output_mask", tmp_path / "mask.nii.gz", "--output_prob", tmp_path / "prob.nii.gz", "--thr", "0.4")
-        done = run_python(*INFER, "--model", trained / "best_model.keras", "--input", source, *outputs)
-        assert done.returncode == 0 and done.stderr == "", done.stderr
-        mask, prob = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "prob.nii.gz")
-        np.testing.assert_array_equal(np.asarray(mask.dataobj) > 0, np.asarray(prob.dataobj) >= 0.4)
-        results.append(mask)
-    np.testing.assert_allclose(results[1].affine, turned.affine)
-    back = nib.as_closest_canonical(results[1])
-    np.testing.assert_array_equal(np.asarray(back.dataobj), np.asarray(nib.as_closest_canonical(results[0]).dataobj))
-
-
 # Arguments -> what the one line must name. CASES, MODEL and OUT stand for the folders of the test.
 BAD_COMMANDS = {
     "no data": ("train", "--out_dir OUT", "lungseg_train.phantom"),
@@ -126,6 +100,16 @@ BAD_COMMANDS = {
     "input without CT": ("inference", "--model MODEL --input CASES --output_mask OUT/m.nii.gz", "has no ct.nii.gz"),
     "threshold": ("inference", "--model MODEL --input CASES/phantom-0000 --output_mask OUT/m.nii.gz --thr 2", "thr"),
     "output name": ("inference", "--model MODEL --input CASES/phantom-0000 --output_mask OUT/m.png", ".nii.gz"),
+    "SEG without DICOM": ("inference", "--model MODEL --input CASES/phantom-0000 --output_mask OUT/m.dcm", "DICOM series"),
+    "many inputs, one file": (
+        "inference",
+        "--model MODEL --input CASES/phantom-0000 CASES/phantom-0001 --output_mask OUT/m.nii.gz",
+        "need a folder",
+    ),
+    "no model to export": ("export", "--model NONE --output OUT/m.onnx", "no such file"),
+    "export of none": ("export", "--model CASES/phantom-0000/ct.nii.gz --output OUT/m", "not a model of this project"),
+    "export over a folder": ("export", "--model MODEL --output EMPTY", "exists already"),
+    "format and name": ("export", "--model MODEL --output OUT/m --format onnx", ".onnx"),
 }
 
 

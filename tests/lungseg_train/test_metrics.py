@@ -1,11 +1,13 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lungseg_train.evaluation.metrics import binary_cross_entropy, case_metrics, dice, iou, soft_dice
-from lungseg_train.evaluation.summary import summarize
+from lungseg_train.evaluation.metrics import binary_cross_entropy, case_metrics, dice, iou, soft_dice, volume_error_percent
+from lungseg_train.evaluation.summary import headline_lines, summarize
 from lungseg_train.network import losses
 from lungseg_train.network.losses import DiceBCELoss
 
@@ -80,3 +82,31 @@ def test_a_summary_holds_mean_and_interval_of_every_metric() -> None:
     # Standard error of these six: 0.00697; a bootstrap interval lies near the mean +- 1.96 of it.
     assert 0.908 < low < 0.916 and 0.934 < high < 0.942
     assert summary["iou"]["ci95"] == pytest.approx([0.8, 0.8])
+    assert set(summary) == {"num_cases", "dice", "iou", "soft_dice", "loss"}
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
+def test_a_summary_leaves_out_who_has_no_value_and_counts_the_others(missing: float | None) -> None:
+    rows = [{"dice": 0.9, "hd95_mm": 4.0}, {"dice": 0.0, "hd95_mm": missing}, {"dice": 0.9, "hd95_mm": 6.0}]
+    summary = summarize(rows)
+    assert summary["dice"]["mean"] == pytest.approx(0.6) and "num_cases" not in summary["dice"]
+    assert summary["hd95_mm"] == {"mean": 5.0, "ci95": [4.0, 6.0], "num_cases": 2}
+    assert headline_lines(summary) == [
+        "test dice 0.6000 (95 % interval 0.0000 to 0.9000, n = 3)",
+        "test hd95_mm 5.00 (95 % interval 4.00 to 6.00, n = 2 of 3)",
+    ]
+
+
+def test_a_metric_that_nobody_has_is_null_in_the_summary() -> None:
+    summary = summarize([{"dice": 0.0, "hd95_mm": None}] * 2)
+    assert summary["hd95_mm"] == {"mean": None, "ci95": [None, None], "num_cases": 0}
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert headline_lines(summary)[1] == "test hd95_mm: none of 2 patients has one"
+
+
+def test_volume_error_is_positive_where_too_much_is_drawn() -> None:
+    mask, prediction = np.zeros((2, 10))
+    mask[:4], prediction[:5] = 1, 1
+    assert volume_error_percent(mask, prediction) == 25.0
+    assert volume_error_percent(prediction, mask) == -20.0
+    assert volume_error_percent(0 * mask, mask) is None

@@ -11,11 +11,14 @@ from lungseg_train.config import TrainConfig
 from lungseg_train.errors import InputError
 from lungseg_train.network.adjustable import AdjustableDropout
 from lungseg_train.network.compiled import compiled_model, stock_model
+from lungseg_train.network.losses import DeepSupervisionLoss, DiceBCELoss, supervision_weights
 from lungseg_train.network.model_file import load_weights, read_model_config, save_model
 from lungseg_train.network.unet3d import build_training_unet, build_unet
+from lungseg_train.training_grid import TrainingGrid
 
 SMALL = TrainConfig(base_filters=4, depth=2, precision="float32")
 SHAPE = (16, 16, 16)
+BOTH = {"attention": True, "deep_supervision": True}
 
 
 def _batch(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +54,7 @@ def test_every_normalisation_and_upsampling_learns(normalization: str, use_trans
 def test_every_convolution_bears_the_l2_penalty() -> None:
     convolutions = keras.layers.Conv3D | keras.layers.Conv3DTranspose
     for use_transpose in (False, True):
-        model = build_unet(replace(SMALL, reg_l2=0.1, use_transpose=use_transpose), SHAPE)
+        model = build_unet(replace(SMALL, reg_l2=0.1, use_transpose=use_transpose, attention=True), SHAPE)
         kernels = [layer for layer in model.layers if isinstance(layer, convolutions)]
         assert kernels and all(layer.kernel_regularizer is not None for layer in kernels)
         squares = sum(float((np.asarray(layer.kernel) ** 2).sum()) for layer in kernels)
@@ -69,6 +72,75 @@ def test_the_adjustable_penalty_and_rates_follow_the_configuration() -> None:
     for weight in stock.weights:
         weight.assign(compiled.weights()[weight.path])
     assert sum(map(float, compiled.model.losses)) == pytest.approx(sum(map(float, stock.losses)), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"attention": True}, {"deep_supervision": True}, BOTH], ids=lambda names: "-".join(names))
+def test_attention_and_deep_supervision_learn(options: dict[str, bool]) -> None:
+    model = compiled_model(replace(SMALL, **options), SHAPE).model  # type: ignore[arg-type]
+    losses = [float(model.train_on_batch(*_batch())) for _ in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_gate_weighs_each_block_of_the_skip_from_its_pooled_features_and_the_coarser_level() -> None:
+    model = build_unet(replace(SMALL, attention=True, depth=1), SHAPE)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(scale=0.5, size=weight.shape))
+    names = ("enc0_relu2", "bot_relu2", "att0_skip")
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names]).predict_on_batch(_batch()[0])
+    skip, gating, gated = map(np.asarray, outputs)
+    pooled = skip.reshape(2, 8, 2, 8, 2, 8, 2, 4).max(axis=(2, 4, 6))
+    theta, phi, psi = (model.get_layer(f"att0_{name}").get_weights() for name in ("theta", "phi", "psi"))
+    hidden = np.maximum(pooled @ theta[0][0, 0, 0] + gating @ phi[0][0, 0, 0] + phi[1], 0)
+    weight = 1 / (1 + np.exp(-(hidden @ psi[0][0, 0, 0] + psi[1])))
+    assert np.ptp(weight) > 0.1
+    np.testing.assert_allclose(gated, skip * weight.repeat(2, axis=1).repeat(2, axis=2).repeat(2, axis=3), atol=1e-5)
+
+
+def test_the_heads_see_the_coarser_levels_and_the_saved_network_has_none() -> None:
+    config = replace(SMALL, depth=3, deep_supervision=True)
+    training, _ = build_training_unet(config, SHAPE)
+    prediction = np.asarray(training.predict_on_batch(_batch()[0]))
+    assert prediction.shape == (2, *SHAPE, 3) and prediction.dtype == np.float32
+    for channel, block in ((1, 2), (2, 4)):
+        first = prediction[:, ::block, ::block, ::block, channel]
+        np.testing.assert_array_equal(prediction[..., channel], first.repeat(block, 1).repeat(block, 2).repeat(block, 3))
+        assert first.std() > 0
+    weights = compiled_model(config, SHAPE).weights()
+    assert set(weights) == {weight.path for weight in build_unet(config, SHAPE).weights}
+
+
+def test_deep_supervision_weighs_one_loss_per_level_and_its_weights_sum_to_one() -> None:
+    assert supervision_weights(1) == [1.0]
+    assert supervision_weights(3) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    rng = np.random.default_rng(0)
+    mask = (rng.random((2, 4, 4, 4, 1)) > 0.5).astype("float32")
+    prediction = rng.random((2, 4, 4, 4, 3)).astype("float32")
+    alone = [float(DiceBCELoss(0.3)(mask, prediction[..., i : i + 1])) for i in range(3)]
+    expected = (4 * alone[0] + 2 * alone[1] + alone[2]) / 7
+    assert float(DeepSupervisionLoss(0.3)(mask, prediction)) == pytest.approx(expected, rel=1e-5)
+    assert len(set(alone)) == 3
+
+
+def test_a_coarse_prediction_is_judged_by_the_share_of_lung_in_its_voxels() -> None:
+    rng = np.random.default_rng(0)
+    mask = (rng.random((1, 8, 8, 8, 1)) > 0.7).astype("float32")
+    coarse = rng.uniform(0.1, 0.9, (1, 4, 4, 4, 1)).astype("float32")
+    repeated = coarse.repeat(2, axis=1).repeat(2, axis=2).repeat(2, axis=3)
+    share = mask.reshape(1, 4, 2, 4, 2, 4, 2, 1).mean(axis=(2, 4, 6))
+    dice = (2 * 8 * (share * coarse).sum() + 1) / (8 * coarse.sum() + 8 * share.sum() + 1)
+    cross_entropy = -(share * np.log(coarse) + (1 - share) * np.log(1 - coarse)).mean()
+    loss = float(DiceBCELoss(0.5)(mask, repeated))
+    assert loss == pytest.approx(0.5 * (1 - dice) + 0.5 * cross_entropy, rel=1e-4)
+
+
+def test_the_probabilities_keep_their_32_bits_in_mixed_precision() -> None:
+    config = replace(SMALL, precision="mixed_bfloat16", **BOTH)  # type: ignore[arg-type]
+    prediction = np.asarray(compiled_model(config, SHAPE).model.predict_on_batch(_batch()[0]))
+    assert prediction.dtype == np.float32
+    # A bfloat16 that became a float32 again would end in 16 zero bits.
+    for channel in range(prediction.shape[-1]):
+        assert (np.ascontiguousarray(prediction[..., channel]).view(np.uint32) & 0xFFFF).any()
 
 
 def test_dropout_drops_whole_channels_at_its_rate_and_keeps_the_mean() -> None:
@@ -124,14 +196,16 @@ def test_float16_keeps_its_loss_scale_over_a_reset() -> None:
     assert float(compiled.model.optimizer.dynamic_scale) == before > 4
 
 
-def test_a_model_file_alone_is_enough_here_and_in_plain_keras(tmp_path: Path) -> None:
-    weights = compiled_model(SMALL, SHAPE).weights()
+@pytest.mark.parametrize("options", [{}, BOTH], ids=["plain", "attention and deep supervision"])
+def test_a_model_file_alone_is_enough_here_and_in_plain_keras(tmp_path: Path, options: dict[str, bool]) -> None:
+    config = replace(SMALL, **options)  # type: ignore[arg-type]
+    weights = compiled_model(config, SHAPE).weights()
     path = tmp_path / "best_model.keras"
-    save_model(path, SMALL, SHAPE, weights)
-    assert read_model_config(path) == SMALL
+    save_model(path, config, TrainingGrid(SHAPE, (5.0, 5.0, 5.0)), weights)
+    assert read_model_config(path) == config
     ct, _ = _batch()
-    expected = stock_model(SMALL, SHAPE, weights).predict_on_batch(ct)
-    np.testing.assert_allclose(load_weights(path, SMALL, SHAPE).predict_on_batch(ct), expected, atol=1e-6)
+    expected = stock_model(config, SHAPE, weights).predict_on_batch(ct)
+    np.testing.assert_allclose(load_weights(path, config, SHAPE).predict_on_batch(ct), expected, atol=1e-6)
     plain = keras.models.load_model(path, compile=False)
     np.testing.assert_allclose(plain.predict_on_batch(ct), expected, atol=1e-6)
     assert all(type(layer).__module__.startswith("keras.") for layer in plain.layers)

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from lungseg_train.evaluation.overlay import PREDICTION_COLOR, REFERENCE_COLOR, Plane, overlay_planes, plane_png
+from lungseg_train.evaluation.overlay import PREDICTION_COLOR, REFERENCE_COLOR, Plane, overlay_planes, plane_png, planes_png
 
 SHAPE = (6, 8, 10)
 SPACING_MM = (1.0, 2.0, 4.0)
@@ -87,3 +87,25 @@ def test_the_picture_has_the_patients_proportions_and_both_outlines() -> None:
 def test_an_empty_prediction_and_a_full_mask_can_be_drawn() -> None:
     for plane in overlay_planes(np.zeros(SHAPE), np.ones(SHAPE), np.zeros(SHAPE), SPACING_MM):
         assert not has_color(picture_of(plane)[:-42], PREDICTION_COLOR)
+
+
+def test_without_a_reference_the_prediction_alone_is_drawn_where_it_is_largest() -> None:
+    prediction = np.zeros(SHAPE)
+    prediction[1:4, 1:5, 2:7] = 1
+    for plane in overlay_planes(np.full(SHAPE, -800.0), None, prediction, SPACING_MM):
+        assert plane.mask is None and plane.prediction.any()
+        picture = picture_of(plane)
+        assert has_color(picture, PREDICTION_COLOR) and not has_color(picture, REFERENCE_COLOR)
+
+
+def test_where_nothing_is_lung_the_middle_slice_is_shown() -> None:
+    planes = overlay_planes(np.zeros(SHAPE), None, np.zeros(SHAPE), SPACING_MM)
+    assert [plane.slice_number for plane in planes] == [5, 6, 4]
+
+
+def test_planes_side_by_side_are_on_one_scale() -> None:
+    planes = overlay_planes(np.zeros(SHAPE), None, np.zeros(SHAPE), SPACING_MM)
+    picture = matplotlib.image.imread(io.BytesIO(planes_png(planes)))
+    # Widths 6, 6 and 16 mm on 3 x 504 pixels; the highest plane is 40 mm high.
+    assert picture.shape[1] == 3 * 504
+    assert picture.shape[0] - 42 == pytest.approx(40 / 28 * 3 * 504, abs=1)

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lungseg_train.data.split import read_split, split_cases
@@ -68,3 +68,22 @@ def test_fixed_lists_are_taken_as_they_are(tmp_path: Path) -> None:
     path.write_text(json.dumps({"train": ["c", "a"], "val": ["b"], "test": []}))
     split = read_split(path, ["a", "b", "c", "d"])
     assert (split.train, split.val, split.test) == (("c", "a"), ("b",), ())
+
+
+@given(st.lists(st.integers(0, 12), min_size=6, max_size=40), st.integers(0, 99))
+def test_scans_of_one_patient_stay_in_one_share(owners: list[int], seed: int) -> None:
+    patients = {f"case-{number:02d}": f"patient-{owner}" for number, owner in enumerate(owners)}
+    assume(len(set(owners)) >= 3)
+    split = split_cases(list(patients), 0.2, 0.2, seed, patients)
+    shares = [{patients[case_id] for case_id in share} for share in (split.train, split.val, split.test)]
+    assert all(shares) and sum(map(len, shares)) == len(set(owners))
+    assert sorted((*split.train, *split.val, *split.test)) == sorted(patients)
+    # What the patients are called decides nothing.
+    renamed = {case_id: f"{len(patient)}-{patient[::-1]}" for case_id, patient in patients.items()}
+    assert split_cases(list(patients), 0.2, 0.2, seed, renamed) == split
+
+
+def test_a_list_with_one_patient_on_two_sides_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a", "b"], "val": [], "test": ["a-2"]}))
+    with pytest.raises(InputError, match="a in train and a-2 in test are scans of one patient"):
+        read_split(tmp_path / "split.json", ["a", "a-2", "b"], {"a": "p1", "a-2": "p1", "b": "p2"})

@@ -1,4 +1,5 @@
-import math
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from lungseg_train.data.dataset import Dataset, open_dataset
 from lungseg_train.data_options import DataOptions
 from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
+from lungseg_train.evaluation.metrics import case_metrics
+from lungseg_train.network.compiled import stock_model
 from lungseg_train.training import Training
 from lungseg_train.training_run import run_training
 from tests.conftest import Run
 
 CONFIG = TrainConfig(base_filters=4, depth=2, epochs=6, num_phantoms=2, dropout=0.2, plateau_patience=1)
+BOTH = replace(CONFIG, attention=True, deep_supervision=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +34,26 @@ def numbers(result: EpochResult) -> tuple[float, ...]:
     return result.loss, result.learning_rate, result.val_dice or 0.0, result.val_loss or 0.0
 
 
+@pytest.mark.parametrize("config", [CONFIG, BOTH], ids=["plain", "attention and deep supervision"])
 def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
-    dataset: Dataset, tmp_path: Path, phantom_cases: Path, run_python: Run
+    config: TrainConfig, dataset: Dataset, tmp_path: Path, phantom_cases: Path, run_python: Run
 ) -> None:
-    training = new_training(CONFIG, dataset)
+    training = new_training(config, dataset)
     in_one_go = [numbers(training.run_epoch()) for _ in range(6)]
     # A worker has compiled other networks before; the state it saves must not depend on that.
-    new_training(replace(CONFIG, base_filters=2), dataset).run_epoch()
-    new_training(replace(CONFIG, normalization="group"), dataset)
-    half = new_training(CONFIG, dataset)
+    new_training(replace(config, base_filters=2), dataset).run_epoch()
+    new_training(replace(config, normalization="group"), dataset)
+    half = new_training(config, dataset)
     for _ in range(3):
         half.run_epoch()
     half.save(tmp_path / "state.npz")
+    (tmp_path / "train_config.json").write_text(config.to_json())
     script = tmp_path / "second_half.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom tests.lungseg_train.test_training import *\n"
         "cases, cache, state = map(Path, sys.argv[1:])\n"
-        "training = new_training(CONFIG, open_dataset(DataOptions(data_dir=cases, cache_dir=cache), CONFIG))\n"
+        "config = TrainConfig.read(state.with_name('train_config.json'))\n"
+        "training = new_training(config, open_dataset(DataOptions(data_dir=cases, cache_dir=cache), config))\n"
         "training.restore(state)\n"
         "print([numbers(training.run_epoch()) for _ in range(3)], training.finished)\n"
     )
@@ -57,27 +64,61 @@ def test_six_epochs_in_one_go_equal_three_saved_and_three_in_a_new_process(
     np.testing.assert_allclose(second_half, in_one_go[3:], rtol=1e-5, atol=1e-7)
 
 
-def test_a_recycled_worker_equals_a_fresh_one(dataset: Dataset) -> None:
-    fresh = new_training(CONFIG, dataset)
+@pytest.mark.parametrize("config", [CONFIG, BOTH], ids=["plain", "attention and deep supervision"])
+def test_a_recycled_worker_equals_a_fresh_one(config: TrainConfig, dataset: Dataset) -> None:
+    fresh = new_training(config, dataset)
     expected = [numbers(fresh.run_epoch()) for _ in range(2)]
-    other = new_training(replace(CONFIG, learning_rate=0.01, reg_l2=0.1, dropout=0.5, seed=9), dataset)
+    other = new_training(replace(config, learning_rate=0.01, reg_l2=0.1, dropout=0.5, seed=9), dataset)
     other.run_epoch()
-    again = new_training(CONFIG, dataset)
+    # The same sizes with other options are another network.
+    new_training(replace(config, attention=not config.attention), dataset).run_epoch()
+    new_training(replace(config, deep_supervision=not config.deep_supervision), dataset).run_epoch()
+    again = new_training(config, dataset)
     np.testing.assert_allclose([numbers(again.run_epoch()) for _ in range(2)], expected, rtol=1e-6)
 
 
+def test_validation_judges_the_full_prediction_alone(dataset: Dataset) -> None:
+    """The saved network, which has no heads, reaches what the training with heads reported."""
+    training = new_training(BOTH, dataset)
+    result = training.run_epoch()
+    volumes = dataset.val_volumes(BOTH)
+    model = stock_model(BOTH, volumes[0].ct.shape, training.weights)
+    probabilities = np.asarray(model.predict_on_batch(np.stack([volume.ct for volume in volumes])[..., np.newaxis]))[..., 0]
+    rows = [case_metrics(v.mask, p, BOTH.loss_weight_bce) for v, p in zip(volumes, probabilities, strict=True)]
+    assert result.val_loss == pytest.approx(np.mean([row["loss"] for row in rows]), rel=1e-3)
+    assert result.val_dice == pytest.approx(np.mean([row["dice"] for row in rows]), abs=2e-3)
+
+
 def test_plateau_and_patience_survive_a_restore(dataset: Dataset, tmp_path: Path) -> None:
-    config = replace(CONFIG, learning_rate=1e-9, epochs=30, plateau_patience=2, early_stopping_patience=5)
-    training = new_training(config, dataset)
+    # At so low a rate nothing improves after the first epochs: plateaus come, then EarlyStopping ends it.
+    config = replace(
+        CONFIG, learning_rate=1e-9, min_learning_rate=0.0, plateau_patience=2, early_stopping_patience=5, epochs=30
+    )
+    in_one_go = _rates(new_training(config, dataset))
+    interrupted = _rates(new_training(config, dataset), lambda training: _reopened(training, dataset, tmp_path))
+    assert interrupted == pytest.approx(in_one_go)
+    assert 5 < len(in_one_go) < 30
+    # Each rate is the one before or, after two epochs without a lower loss, half of it; a forgotten patience never halves it.
+    steps = [after / before for before, after in itertools.pairwise(in_one_go)]
+    assert set(np.round(steps, 5)) == {1.0, 0.5}
+    halved = [epoch for epoch, step in enumerate(steps) if step < 0.75]
+    assert len(halved) >= 2 and min(np.diff(halved)) >= 2
+
+
+def _rates(training: Training, between: Callable[[Training], Training] = lambda training: training) -> list[float]:
+    """The learning rate of every epoch until the training ends; `between` follows each epoch."""
     rates = []
     while not training.finished:
         rates.append(training.run_epoch().learning_rate)
-        training.save(tmp_path / "state.npz")
-        training = new_training(config, dataset)
-        training.restore(tmp_path / "state.npz")
-    # At a rate of 1e-9 nothing improves after the first epochs: plateaus come, then EarlyStopping ends it.
-    assert len(rates) < 30
-    assert training.best_val_dice > -math.inf
+        training = between(training)
+    return rates
+
+
+def _reopened(training: Training, dataset: Dataset, folder: Path) -> Training:
+    training.save(folder / "state.npz")
+    training = new_training(training.config, dataset)
+    training.restore(folder / "state.npz")
+    return training
 
 
 def test_the_best_weights_are_those_of_the_best_validation_dice(dataset: Dataset) -> None:

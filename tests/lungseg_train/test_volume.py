@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungseg_train.data.volume import read_volume, to_nifti, write_nifti, write_on_file_grid
+from lungseg_train.data.nifti_file import read_nifti
+from lungseg_train.data.volume import to_nifti, write_nifti, write_on_file_grid
 from lungseg_train.errors import InputError
 
 ORIENTATIONS = [
@@ -32,7 +33,7 @@ def _write_as(orientation: str, path: Path) -> None:
 def test_whatever_the_files_axes_the_network_sees_ras(orientation: str, tmp_path: Path) -> None:
     _write_as(orientation, tmp_path / "ct.nii.gz")
     assert nib.aff2axcodes(nib.load(tmp_path / "ct.nii.gz").affine) == tuple(orientation)
-    volume = read_volume(tmp_path / "ct.nii.gz")
+    volume = read_nifti(tmp_path / "ct.nii.gz")
     np.testing.assert_array_equal(volume.array, _ramp())
     assert volume.spacing_mm == pytest.approx((2.0, 3.0, 4.0))
     np.testing.assert_allclose(volume.affine, to_nifti(_ramp(), (2.0, 3.0, 4.0)).affine)
@@ -41,7 +42,7 @@ def test_whatever_the_files_axes_the_network_sees_ras(orientation: str, tmp_path
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::7])
 def test_a_result_returns_to_the_files_own_axes_and_affine(orientation: str, tmp_path: Path) -> None:
     _write_as(orientation, tmp_path / "ct.nii.gz")
-    volume = read_volume(tmp_path / "ct.nii.gz")
+    volume = read_nifti(tmp_path / "ct.nii.gz")
     write_on_file_grid(tmp_path / "mask.nii.gz", volume.array > 60, volume, np.uint8)
     ct, mask = nib.load(tmp_path / "ct.nii.gz"), nib.load(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(mask.affine, ct.affine)
@@ -52,7 +53,7 @@ def test_a_result_returns_to_the_files_own_axes_and_affine(orientation: str, tmp
 def test_the_hash_is_of_the_voxels_not_of_the_file(tmp_path: Path) -> None:
     for name, orientation in (("a.nii.gz", "RAS"), ("b.nii", "LPI"), ("c.nii.gz", "SRA")):
         _write_as(orientation, tmp_path / name)
-    assert len({read_volume(tmp_path / name).sha256 for name in ("a.nii.gz", "b.nii", "c.nii.gz")}) == 1
+    assert len({read_nifti(tmp_path / name).sha256 for name in ("a.nii.gz", "b.nii", "c.nii.gz")}) == 1
 
 
 def test_scaled_integers_are_read_in_their_own_unit(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_scaled_integers_are_read_in_their_own_unit(tmp_path: Path) -> None:
     payload[:348] = header.binaryblock
     raw = np.full((4, 4, 4), 24, np.int16).tobytes()
     (tmp_path / "ct.nii").write_bytes(bytes(payload[:352]) + raw)
-    assert np.unique(read_volume(tmp_path / "ct.nii").array).tolist() == [-976.0]
+    assert np.unique(read_nifti(tmp_path / "ct.nii").array).tolist() == [-976.0]
 
 
 def _bad_files(folder: Path) -> dict[str, Path]:
@@ -96,7 +97,7 @@ def _bad_files(folder: Path) -> dict[str, Path]:
 def test_every_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     for path in (*_bad_files(tmp_path).values(), tmp_path / "missing.nii.gz"):
         with pytest.raises(InputError, match=path.name):
-            read_volume(path)
+            read_nifti(path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -110,7 +111,7 @@ def test_no_damage_to_the_header_escapes_as_another_error(
     path = tmp_path_factory.mktemp("fuzz") / "ct.nii"
     path.write_bytes(bytes(payload))
     try:
-        volume = read_volume(path)
+        volume = read_nifti(path)
     except InputError:
         return
     assert volume.array.ndim == 3 and np.isfinite(volume.array).all()

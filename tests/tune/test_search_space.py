@@ -32,6 +32,15 @@ def test_words_are_a_choice_and_phantoms_a_dimension() -> None:
     assert [phantoms.nearest(value) for value in (0, 9, 31, 500)] == [0, 0, 40, 80]
 
 
+def test_a_switch_is_searched_as_false_and_true() -> None:
+    space = parse_space(["attention=false,true", "deep_supervision=True,False"])
+    assert [dimension.choices for dimension in space] == [(False, True), (True, False)]
+    assert distributions(space)["attention"].choices == (False, True)
+    point = points_to_evaluate(space, TrainConfig(deep_supervision=True))[0]
+    assert point == {"attention": False, "deep_supervision": True}
+    replace(TrainConfig(), **point)
+
+
 def test_both_references_are_tried_first_and_lie_in_the_space() -> None:
     dimensions = parse_space(DEFAULT_SPACE)
     first, second = points_to_evaluate(dimensions, TrainConfig())
@@ -67,6 +76,9 @@ def test_whatever_is_nearest_lies_in_the_range_and_makes_a_configuration(rate: f
         ("dropout=0..2", "dropout must be a number"),
         ("base_filters=4..16.5", "whole numbers"),
         ("normalization=instance", "two different"),
+        ("attention=true", "attention=false,true"),
+        ("attention=0..1", "attention=false,true"),
+        ("attention=false,true,maybe", "attention=false,true"),
         ("normalization=instance,layer", "instance, batch, group, none"),
     ],
 )
@@ -92,6 +104,7 @@ def test_an_empty_space_and_a_name_twice_are_refused() -> None:
         {"cpus_per_trial": 0},
         {"gpus_per_trial": -1},
         {"max_concurrent_trials": 0},
+        {"max_trial_gib": 0},
     ],
 )
 def test_a_search_that_cannot_be_is_refused_by_name(values: dict[str, int]) -> None:
