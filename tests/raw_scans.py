@@ -2,6 +2,8 @@
 
 import functools
 import gzip
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +59,15 @@ def halves(mask: np.ndarray) -> dict[str, np.ndarray]:
 
 def write_form(form: str, folder: Path) -> None:
     """A patient's CT and mask in one of FORMS."""
-    ct, mask = phantom()
-    FORMS[form](folder / "patient 1", ct, mask)
+    shutil.copytree(_template(form).name, folder)
+
+
+@functools.cache
+def _template(form: str) -> "tempfile.TemporaryDirectory[str]":
+    """Made once; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="raw")
+    FORMS[form](Path(folder.name) / "patient 1", *phantom())
+    return folder
 
 
 def _write_nifti(folder: Path, ct: Volume, mask: np.ndarray) -> None:

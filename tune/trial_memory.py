@@ -45,9 +45,15 @@ def check_memory(search: SearchConfig, base: TrainConfig, shape: Shape, resource
         f"a trial of {', '.join(f'{name} {getattr(largest.config, name)}' for name in named)} needs about "
         f"{largest.needed_bytes / GIB:.1f} GiB for volumes of {'x'.join(map(str, shape))} voxels, a trial here has "
         f"{available / GIB:.1f} GiB. Choose a smaller --base_filters, in --space too, or --batch_size, "
-        f"{'more --gpus_per_trial' if resources.gpus else 'fewer --max_concurrent_trials'}, or say with --max_trial_gib "
-        "what a trial may take."
+        f"{_other_mend(search, resources)}."
     )
+
+
+def _other_mend(search: SearchConfig, resources: TrialResources) -> str:
+    if search.max_trial_gib is not None:
+        return "or a larger --max_trial_gib"
+    more = "more --gpus_per_trial" if resources.gpus else "fewer --max_concurrent_trials"
+    return f"{more}, or say with --max_trial_gib what a trial may take"
 
 
 def largest_network(search: SearchConfig, base: TrainConfig, shape: Shape, has_gpu: bool) -> LargestNetwork | None:

@@ -37,7 +37,6 @@ class Case:
     native_sha256: tuple[str, str] | None = None
     """Hashes of CT and mask on the scanner's own voxels, where the case was prepared and they were kept."""
 
-
     @property
     def hashes(self) -> dict[str, str]:
         """What a split records of a sealed patient."""

@@ -10,6 +10,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from lungseg_train.data.dicom_files import quiet, read_whole
 from lungseg_train.data.lung_names import choose_lungs
+from lungseg_train.data.nifti_file import MAX_VOXELS
 from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
 
@@ -51,6 +52,10 @@ def read_dicom_seg(path: Path, ct: Volume, patterns: Sequence[str] = ()) -> np.n
         labels = {n: str(segmentation.get_segment_description(n).segment_label) for n in segmentation.segment_numbers}
         chosen = choose_lungs(list(labels.values()), patterns, str(path))
         numbers = [number for number, label in labels.items() if label in chosen]
+        extent = segmentation.get_volume_geometry()
+        # One frame far away would make an array that reaches to it.
+        if extent is None or np.prod(extent.spatial_shape, dtype=np.float64) > MAX_VOXELS:
+            raise InputError(f"{path}: its frames are no regular stack. Export CT and segmentation on one grid.")
         volume = segmentation.get_volume(segment_numbers=numbers, combine_segments=False)
         # Empty slices are left out of a SEG; matching pads them, and refuses what would have to be resampled.
         try:
@@ -58,6 +63,10 @@ def read_dicom_seg(path: Path, ct: Volume, patterns: Sequence[str] = ()) -> np.n
         except RuntimeError:
             raise InputError(f"{path}: its voxels are not those of the CT. Export CT and segmentation on one grid.") from None
     lungs: np.ndarray = np.any(np.asarray(volume.array) > 0.5, axis=-1)
+    filled = np.flatnonzero(lungs.any(axis=(1, 2)))
+    num_missing = int(np.ptp(filled)) + 1 - len(filled) if len(filled) else 0
+    if num_missing:
+        raise InputError(f"{path}: has no lungs on {num_missing} slice(s) between its ends. Export it again.")
     return _canonical(lungs.transpose(*SLICE_ROW_COLUMN), ct)
 
 

@@ -42,7 +42,7 @@ def read_ct_series(series: DicomSeries) -> Volume:
 
 def sorted_slices(series: DicomSeries) -> list[DicomFile]:
     """The slices of a sound series in the order of their positions. Raises `InputError`."""
-    files = [file for file in series.files if "LOCALIZER" not in list(file.header.get("ImageType") or [])]
+    files = [file for file in series.files if "LOCALIZER" not in file.text("ImageType")]
     _check_alike(files, series)
     normal = _normal(files[0])
     files.sort(key=lambda file: float(_floats(file, "ImagePositionPatient", 3) @ normal))

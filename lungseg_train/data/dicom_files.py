@@ -88,9 +88,11 @@ def read_header(path: Path) -> DicomFile:
                 raise InputError(f"{path}: is a deflated DICOM file. Convert it to explicit VR little endian.")
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
             # pydicom decodes a value when it is asked for: ask for all, so that a damaged one is met here.
-            for _ in header.iterall():
+            for _ in (*header.file_meta, *header.iterall()):
                 pass
-        return DicomFile(path, header)
+            file = DicomFile(path, header)
+            referenced_series(file)
+        return file
     except InputError:
         raise
     except InvalidDicomError:
@@ -152,5 +154,11 @@ def _dicom_files(paths: Iterable[Path]) -> Iterator[DicomFile]:
         if not is_dicom(path) and path.suffix.lower() != ".dcm":
             continue
         file = read_header(path)
-        if file.text("SOPClassUID") != DICOMDIR_CLASS:
-            yield file
+        with quiet():
+            kind = str(file.header.file_meta.get("MediaStorageSOPClassUID"))
+        if kind == DICOMDIR_CLASS:
+            continue
+        if not file.text("SeriesInstanceUID") or not file.text("Modality"):
+            # Left aside, it would be a slice less at an end of its scan, which nothing else tells.
+            raise InputError(f"{path}: its header names no series: cut or damaged. Copy it again or remove it.")
+        yield file

@@ -114,9 +114,8 @@ def _nrrd_layout(start: bytes, path: Path) -> _Layout:
 
 def _mha_layout(start: bytes, path: Path) -> _Layout:
     end = re.search(rb"(?:^|\n)ElementDataFile[^\n]*\n", start)
-    lines = [
-        MHA_LINE.fullmatch(line.strip("\r")) for line in (start[: end.end() - 1] if end else b"").decode("latin-1").split("\n")
-    ]
+    text = start[: end.end() - 1].decode("latin-1") if end else ""
+    lines = [MHA_LINE.fullmatch(line.rstrip("\r")) for line in text.split("\n")]
     fields = {line[1].lower(): line[2].strip() for line in lines if line}
     if end and fields.get("elementdatafile", "").upper() != "LOCAL":
         raise InputError(f"{path}: its {ELSEWHERE}")
@@ -126,15 +125,12 @@ def _mha_layout(start: bytes, path: Path) -> _Layout:
         shape = _shape(fields["dimsize"], path, int(fields.get("elementnumberofchannels", 1)))
         if not _is_true(fields, "binarydata") or fields.get("headersize", "0") != "0":
             raise InputError(f"{path}: expected binary voxels right behind the header. {EXPORT_AGAIN}")
-        scaling = [
-            fields.get(f"elementtointensityfunction{name}", default) for name, default in (("slope", "1"), ("offset", "0"))
-        ]
+        function = "elementtointensityfunction"
+        scaling = [fields.get(f"{function}slope", "1"), fields.get(f"{function}offset", "0")]
         if [float(number) for number in scaling] != [1.0, 0.0]:
             raise InputError(f"{path}: expected voxels without a scaling, got {' and '.join(scaling)}. Export the CT in HU.")
-        directions, origin = (
-            _first_of(fields, "transformmatrix", "orientation", "rotation"),
-            _first_of(fields, "offset", "position", "origin"),
-        )
+        directions = _first_of(fields, "transformmatrix", "orientation", "rotation")
+        origin = _first_of(fields, "offset", "position", "origin")
         if not directions or not origin:
             raise InputError(f"{path}: {NO_PLACE} (no TransformMatrix or no Offset). {EXPORT_AGAIN}")
         big_endian = _is_true(fields, "binarydatabyteordermsb") or _is_true(fields, "elementbyteordermsb")
@@ -153,17 +149,15 @@ def _read_voxels(path: Path, layout: _Layout) -> np.ndarray:
     with path.open("rb") as stream:
         stream.seek(layout.offset)
         for chunk in _chunks(stream.read, layout.packed):
+            # One chunk too many is enough to know that the file is too long.
             num_new = min(len(chunk), len(payload) - num_read)
             view[num_read : num_read + num_new] = chunk[:num_new]
-            if num_new < len(chunk):
-                raise InputError(
-                    f"{path}: expected {len(payload)} bytes of voxels by its header, got more: damaged. Copy it again."
-                )
-            num_read += num_new
-    if num_read < len(payload):
-        raise InputError(
-            f"{path}: expected {len(payload)} bytes of voxels by its header, got {num_read}: damaged. Copy it again."
-        )
+            num_read += len(chunk)
+            if num_read > len(payload):
+                break
+    if num_read != len(payload):
+        got = "more" if num_read > len(payload) else str(num_read)
+        raise InputError(f"{path}: expected {len(payload)} bytes of voxels by its header, got {got}: damaged. Copy it again.")
     return payload.view(layout.dtype).reshape(layout.shape, order="F")
 
 

@@ -187,4 +187,5 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: no such file.") from None
     except (OSError, EOFError, zlib.error, io.UnsupportedOperation) as error:
         text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+        text = text.replace("CRC check", "checksum")
         raise InputError(f"{path}: cannot be read to its end ({text[0].lower()}{text[1:]}). Copy it again.") from None

@@ -74,6 +74,7 @@ def prepare_case(named: NamedSource, options: PrepareOptions, salt: bytes, case_
     small_ct = np.rint(resample_ct(ct, grid)).astype(np.int16)
     small_lungs = resample_mask(lungs, ct, grid)
     hounsfield = np.clip(np.rint(ct.array), -32768, 32767).astype(np.int16)
+    ct_sha256, mask_sha256 = ct.sha256, _like(ct, lungs).sha256
     prepared = PreparedCase(
         case_id=named.case_id,
         patient=named.patient,
@@ -83,15 +84,15 @@ def prepare_case(named: NamedSource, options: PrepareOptions, salt: bytes, case_
         source_shape=_file_shape(ct),
         source_spacing_mm=_rounded(np.linalg.norm(ct.file_affine[:3, :3], axis=0)),
         source_axes="".join(nib.aff2axcodes(ct.file_affine)),
-        source_ct_sha256=ct.sha256,
-        source_mask_sha256=_like(ct, lungs).sha256,
+        source_ct_sha256=ct_sha256,
+        source_mask_sha256=mask_sha256,
         shape=options.shape,
         spacing_mm=options.spacing_mm,
         lung_ml=round(float(np.count_nonzero(lungs)) * float(np.prod(ct.spacing_mm)) / 1000, 1),
         lung_outside_percent=round(outside, 3),
         steps=_steps(source, options, grid),
         thumbnail=thumbnail(small_ct),
-        native_sha256=(_like(ct, hounsfield).sha256, _like(ct, lungs).sha256) if options.keep_native else None,
+        native_sha256=(_native_sha256(ct, hounsfield, ct_sha256), mask_sha256) if options.keep_native else None,
     )
     if case_dir is not None:
         _write(case_dir, prepared, small_ct, small_lungs, grid.affine(ct))
@@ -179,6 +180,11 @@ def _nifti(array: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
 
 def _like(ct: Volume, array: np.ndarray) -> Volume:
     return Volume(array, ct.affine, ct.affine, ct.header)
+
+
+def _native_sha256(ct: Volume, hounsfield: np.ndarray, ct_sha256: str) -> str:
+    # A CT in whole HU, as scanners make it, need not be hashed twice.
+    return ct_sha256 if np.array_equal(hounsfield, ct.array) else _like(ct, hounsfield).sha256
 
 
 def _file_shape(ct: Volume) -> tuple[int, int, int]:

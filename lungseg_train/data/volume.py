@@ -43,7 +43,8 @@ class Volume:
     def sha256(self) -> str:
         """Hash of the voxels and their grid, whatever the file's axes, type or compression."""
         digest = hashlib.sha256(repr((self.shape, self.affine.round(3).tolist())).encode())
-        digest.update(np.ascontiguousarray(self.array, dtype=np.float32).tobytes())
+        # The array itself: its bytes would be a second copy of a whole CT.
+        digest.update(np.ascontiguousarray(self.array, dtype=np.float32).data)
         return digest.hexdigest()
 
 

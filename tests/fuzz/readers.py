@@ -18,8 +18,9 @@ from lungseg_train.data.duplicates import find_copies, thumbnail
 from lungseg_train.data.prepared import PREPARE_VERSION, PreparedCase, read_prepared
 from lungseg_train.data.scan import read_scan, read_volume_file
 from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
+from lungseg_train.errors import InputError
 from tests.dicom_files import write_ct_series, write_rtstruct, write_seg
-from tests.raw_scans import to_itk
+from tests.raw_scans import examine_folder, to_itk
 
 SHAPE = (9, 8, 5)
 
@@ -37,7 +38,7 @@ class Reader:
 
 def small_scan() -> tuple[Volume, np.ndarray]:
     """A body of water with two lungs of air, 9 x 8 x 5 voxels."""
-    affine = np.diag([30.0, 31.0, 40.0, 1.0])
+    affine = np.diag([20.0, 22.0, 24.0, 1.0])
     affine[:3, 3] = [-100.0, -90.0, 20.0]
     mask = np.zeros(SHAPE, np.uint8)
     mask[1:4, 2:6, 1:4] = mask[5:8, 2:6, 1:4] = 1
@@ -63,6 +64,16 @@ def make_readers(folder: Path) -> dict[str, Reader]:
             shutil.copyfile(path, place / path.name)
         return read_scan(place)
 
+    def examine(place: Path) -> object:
+        """Everything that is done to a raw folder. Raises `InputError` for its first finding."""
+        for path in series:
+            shutil.copyfile(path, place / path.name)
+        rows = examine_folder(place)
+        for row in rows:
+            if row.finding:
+                raise InputError(row.finding)
+        return [row.prepared is not None for row in rows]
+
     readers = [
         Reader("ct.nii", nifti, lambda place: read_volume_file(place / "ct.nii")),
         Reader("ct.nii.gz", gzip.compress(nifti, mtime=0), lambda place: read_volume_file(place / "ct.nii.gz")),
@@ -72,6 +83,8 @@ def make_readers(folder: Path) -> dict[str, Reader]:
         Reader("slice.dcm", series[2].read_bytes(), read_slice),
         Reader("rt.dcm", (folder / "rt.dcm").read_bytes(), lambda place: read_rtstruct(place / "rt.dcm", scan)),
         Reader("seg.dcm", (folder / "seg.dcm").read_bytes(), lambda place: read_dicom_seg(place / "seg.dcm", scan)),
+        Reader("structures.dcm", (folder / "rt.dcm").read_bytes(), examine),
+        Reader("segments.dcm", (folder / "seg.dcm").read_bytes(), examine),
         Reader("case.json", _case_json(ct).encode(), _read_case),
         Reader("ids.csv", _ids().encode(), _read_ids),
     ]
@@ -86,13 +99,13 @@ def _case_json(ct: Volume) -> str:
         source_series="0123456789",
         source_state="0" * 64,
         source_shape=SHAPE,
-        source_spacing_mm=(30.0, 31.0, 40.0),
+        source_spacing_mm=(20.0, 22.0, 24.0),
         source_axes="RAS",
         source_ct_sha256="1" * 64,
         source_mask_sha256="2" * 64,
         shape=SHAPE,
-        spacing_mm=(30.0, 31.0, 40.0),
-        lung_ml=2678.4,
+        spacing_mm=(20.0, 22.0, 24.0),
+        lung_ml=760.3,
         lung_outside_percent=0.0,
         steps=("axes turned to RAS+",),
         thumbnail=thumbnail(ct.array),

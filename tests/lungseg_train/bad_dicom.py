@@ -213,7 +213,7 @@ def _outer_ring(mask: np.ndarray) -> dict[str, np.ndarray]:
 
 def _with_hole(mask: np.ndarray) -> np.ndarray:
     changed = mask.copy()
-    x, y, z = np.argwhere(mask).mean(axis=0).round().astype(int)
+    _x, y, z = np.argwhere(mask).mean(axis=0).round().astype(int)
     side = np.flatnonzero(mask[:, y, z])
     middle = int(side[len(side) // 4])
     changed[middle, y, z - 2 : z + 3] = 0
@@ -233,6 +233,22 @@ def _seg_of_another_grid(folder: Path) -> None:
     shutil.copytree(slices(folder)[0].parent, copies)
     edit(_moved((0, 0, 3)))(copies)
     write_seg(one(folder, "lungs.dcm"), slices(copies), halves(phantom()[1]))
+
+
+def _cut(mask: np.ndarray) -> np.ndarray:
+    changed = mask.copy()
+    changed[:, :, 12] = 0
+    return changed
+
+
+def _far_frame(folder: Path) -> None:
+    path = one(folder, "lungs.dcm")
+    dataset = pydicom.dcmread(path)
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        place = frame.PlanePositionSequence[0]
+        if float(place.ImagePositionPatient[2]) > 33 + 12.5 * 14:
+            place.ImagePositionPatient[2] += 12.5 * 8_000_000
+    dataset.save_as(path)
 
 
 def _other_patient(folder: Path) -> None:
@@ -283,11 +299,16 @@ SERIES = {
     "slice twice under two names": Kind(RT, lambda f: shutil.copy(slices(f)[5], slices(f)[5].with_name("copy.dcm")), DUPLICATE),
     "two slices at one place": Kind(RT, _extra(5, lambda dataset: None), DUPLICATE),
     "slice truncated": Kind(RT, _bytes(MIDDLE, lambda d: d[: len(d) // 2]), "its pixels cannot be decoded"),
-    "slice truncated in its header": Kind(RT, _bytes(MIDDLE, lambda d: d[:400]), "CT"),
+    "last slice truncated in its header": Kind(RT, _bytes(LAST, lambda d: d[:400]), "names no series"),
     "last slice cut to nothing": Kind(RT, _bytes(LAST, lambda d: b""), "its header is missing"),
     "last slice without preamble": Kind(RT, _bytes(LAST, lambda d: d[132:]), "its header is missing"),
     "last slice a dead link": Kind(
         RT, lambda f: [slices(f)[-1].with_name("link.dcm").symlink_to("gone.dcm"), slices(f)[-1].unlink()], "link leads nowhere"
+    ),
+    "unknown kind of value in the file's own header": Kind(
+        RT,
+        _bytes(MIDDLE, lambda data: data.replace(b"\2\0\2\0UI", b"\2\0\2\0U~", 1)),
+        "its DICOM header cannot be read",
     ),
     "no PixelData": Kind(RT, edit(_without("PixelData"), MIDDLE), "has no PixelData"),
     "pixels of another matrix": Kind(RT, edit(_pixels(lambda p: p[:30, :30]), MIDDLE), "30x30 pixels, but"),
@@ -317,7 +338,7 @@ SERIES = {
         RT, lambda f: [edit(_set(NumberOfFrames=24))(f), [path.unlink() for path in slices(f)[1:]]], "multi-frame"
     ),
     "deflated": Kind(RT, _syntax(DeflatedExplicitVRLittleEndian), "deflated"),
-    "big-endian": Kind(RT, _syntax(ExplicitVRBigEndian)),
+    "DICOM in big-endian": Kind(RT, _syntax(ExplicitVRBigEndian)),
     "implicit VR": Kind(RT, _syntax(ImplicitVRLittleEndian)),
     **{f"compressed by {name}": Kind(RT, _compressed(name)) for name in COMPRESSED},
     "JPEG 2000, truncated": Kind(
@@ -406,6 +427,8 @@ STRUCTURES = {
     "SEG truncated": Kind(SEG, change_bytes("lungs.dcm", lambda d: d[: len(d) - 300]), "cannot be read as a DICOM SEG"),
     "SEG on other slices": Kind(SEG, _seg_of_another_grid, "not those of the CT"),
     "SEG empty": Kind(SEG, _seg(lambda mask: {"Lungs": mask * 0}), "mask is empty"),
+    "SEG without a slice in the middle": Kind(SEG, _seg(lambda mask: {"Lungs": _cut(mask)}), "no lungs on 1 slice(s)"),
+    "SEG with a frame 100 km away": Kind(SEG, _far_frame, "regular stack"),
     "SEG of the heart": Kind(SEG, _seg(lambda mask: {"Heart": mask}), "found none among Heart"),
     "SEG on part of the slices": Kind(
         SEG, _seg(lambda mask: {"Lungs": _middle(mask), "Heart": mask}), expected=lambda ct, mask: (ct, _middle(mask))

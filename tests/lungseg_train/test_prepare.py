@@ -39,7 +39,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ct, mask = _phantom(seed)
         series = write_ct_series(folder / patient / "study 0" / "1.2.3.4-CT", ct, patient_id=f"{PLANTED_ID}-{patient}")
         if seed == 1:
-            write_rtstruct(folder / patient / "study 0" / "1.2.3.9-RT" / "1-1.dcm", series, ct, {"Lung_L": mask, "Lung_R": mask})
+            contours = folder / patient / "study 0" / "1.2.3.9-RT" / "1-1.dcm"
+            write_rtstruct(contours, series, ct, {"Lung_L": mask, "Lung_R": mask})
         elif seed == 2:
             write_seg(folder / patient / "study 0" / "seg" / "1-1.dcm", series, {"Lungs": mask})
         else:
