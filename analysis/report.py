@@ -33,8 +33,8 @@ def main() -> None:
     result = score_once(run, test_set)
 
     from analysis.page import render_page
-    from lungseg_train.data.volume import write_atomically
     from lungseg_train.evaluation.summary import headline_lines
+    from lungseg_train.scans.volume import write_atomically
 
     write_atomically(test_set.report_path, render_page(run, result))
     print("\n".join(headline_lines(result.metrics)))

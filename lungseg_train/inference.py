@@ -13,12 +13,12 @@ import numpy as np
 
 from lungseg_train.command_line import parse
 from lungseg_train.data.cases import MASK_NAMES, binarize
-from lungseg_train.data.nifti_file import read_nifti
 from lungseg_train.data.outputs import Job, plan_jobs
-from lungseg_train.data.scan import read_scan
-from lungseg_train.data.volume import Volume, write_atomically, write_on_file_grid
 from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
+from lungseg_train.scans.nifti_file import read_nifti
+from lungseg_train.scans.scan import read_scan
+from lungseg_train.scans.volume import Volume, write_atomically, write_on_file_grid
 
 if TYPE_CHECKING:
     from lungseg_train.evaluation.predict import Predictor
@@ -117,7 +117,7 @@ def _segment(job: Job, scan: Volume, predictor: "Predictor", options: InferenceC
     probability = predictor.scan_probability(scan)
     mask = _tidied(probability >= options.thr, options)
     if job.wants_seg:
-        from lungseg_train.data.dicom_seg import write_dicom_seg
+        from lungseg_train.scans.dicom_seg import write_dicom_seg
 
         write_dicom_seg(job.mask, mask, scan, hashlib.sha256(options.model.read_bytes()).hexdigest())
     else:

@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _check(options: PrepareCommand, folder: Path) -> None:
-    from lungseg_train.data.prepare_all import examine_all, name_sources, print_table
+    from lungseg_train.preparation.prepare_all import examine_all, name_sources, print_table
 
     named, findings = name_sources(options, folder)
     results = examine_all(named, options, None)
@@ -92,7 +92,7 @@ def _check(options: PrepareCommand, folder: Path) -> None:
 
 
 def _prepare(options: PrepareCommand, source: Path, data_dir: Path) -> None:
-    from lungseg_train.data.prepare_all import examine_all, name_sources, print_table
+    from lungseg_train.preparation.prepare_all import examine_all, name_sources, print_table
 
     # Inside of them, the next run would take the cases for raw data.
     if data_dir.resolve().is_relative_to(source.resolve()):
@@ -138,7 +138,7 @@ def _check_free(data_dir: Path, case_ids: Sequence[str]) -> None:
 def _publish(data_dir: Path, case_ids: Sequence[str], num_skipped: int) -> None:
     """Move the cases that are ready to where they belong, and write the manifest of all."""
     from lungseg_train.data.prepared import CASE_JSON, read_prepared
-    from lungseg_train.data.volume import write_atomically
+    from lungseg_train.scans.volume import write_atomically
 
     for case_id in case_ids:
         staged, place = data_dir / STAGING / case_id, data_dir / case_id

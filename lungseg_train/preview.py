@@ -12,7 +12,7 @@ from lungseg_train.errors import InputError, command
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lungseg_train.data.augment import Augmentation
+    from lungseg_train.augmentation.augment import Augmentation
     from lungseg_train.data.cases import Case
 
 NUM_VERSIONS = 12
@@ -54,7 +54,7 @@ def main() -> None:
 
 def preview_picture(case: "Case", config: TrainConfig) -> "Figure":
     """The case and what a training of this configuration sees of it in its first epochs."""
-    from lungseg_train.data.augment import apply, case_rng, draw
+    from lungseg_train.augmentation.augment import apply, case_rng, draw
     from lungseg_train.data.cases import load_case
     from lungseg_train.data.preprocess import preprocess
     from lungseg_train.evaluation.augmentation_picture import Version, augmentation_picture

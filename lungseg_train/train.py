@@ -101,9 +101,9 @@ def _test_cases(options: TrainCommand, dataset: Dataset) -> tuple[Case, ...]:
 
 def _test(options: TrainCommand, cases: tuple[Case, ...]) -> None:
     """Score the best model on the test patients and write `test_metrics.json`."""
-    from lungseg_train.data.volume import write_atomically
     from lungseg_train.evaluation.score import score_cases
     from lungseg_train.evaluation.summary import headline_lines, summarize
+    from lungseg_train.scans.volume import write_atomically
 
     rows = score_cases(options.out_dir / "best_model.keras", cases)
     metrics = summarize(rows)

@@ -15,12 +15,12 @@ from lungseg_train.config import TrainConfig
 from lungseg_train.data.cache import TrainingVolume
 from lungseg_train.data.prefetch import Prefetch
 from lungseg_train.data.sequence import Batch, CaseSequence
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.device import num_data_threads
 from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.evaluation.metrics import case_metrics
 from lungseg_train.network.compiled import compiled_model
+from lungseg_train.scans.volume import write_atomically
 from lungseg_train.training_grid import TrainingGrid, common_grid
 
 EXPLODED_LOSS = 1e4

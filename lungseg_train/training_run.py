@@ -5,10 +5,10 @@ from pathlib import Path
 
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cache import TrainingVolume
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.epoch_result import EpochResult
 from lungseg_train.errors import InputError
 from lungseg_train.network.model_file import save_model
+from lungseg_train.scans.volume import write_atomically
 from lungseg_train.training import Training
 from lungseg_train.training_log import csv_log
 

@@ -14,11 +14,11 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from lungseg_train.data.prepare_all import Row, examine
-from lungseg_train.data.prepare_case import NamedSource, PrepareOptions
-from lungseg_train.data.sources import find_sources
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
 from lungseg_train.phantoms.thorax import make_phantom
+from lungseg_train.preparation.prepare_all import Row, examine
+from lungseg_train.preparation.prepare_case import NamedSource, PrepareOptions
+from lungseg_train.preparation.sources import find_sources
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 from tests.dicom_files import write_ct_series, write_rtstruct, write_seg
 
 SHAPE, SPACING_MM = (40, 36, 24), (8.5, 9.0, 12.5)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header, to_nifti
 from lungseg_train.phantoms.thorax import make_phantom
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header, to_nifti
 from tests.conftest import ROOT
 from tests.dicom_files import write_ct_series, write_rtstruct
 

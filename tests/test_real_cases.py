@@ -25,7 +25,7 @@ def test_a_real_scan_and_its_mirrored_file_give_one_mask(real_cases: Path, tmp_p
     import numpy as np
 
     from lungseg_train.data.cases import read_case
-    from lungseg_train.data.nifti_file import read_nifti
+    from lungseg_train.scans.nifti_file import read_nifti
 
     case = sorted(path for path in real_cases.iterdir() if path.is_dir())[0]
     ct = nib.load(case / "ct.nii.gz")

@@ -9,7 +9,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.volume import write_atomically
+from lungseg_train.scans.volume import write_atomically
 from tune.records import TrialRecord, leaderboard_csv
 
 SCALARS = ("loss", "learning_rate", "val_dice", "val_iou", "val_soft_dice", "val_loss", "seconds")

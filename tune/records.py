@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.volume import write_atomically
+from lungseg_train.scans.volume import write_atomically
 
 Status = Literal["running", "finished", "stopped", "diverged", "failed", "interrupted"]
 PROGRESS = (

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lungseg_train.data.dataset import Dataset
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import write_atomically
 from tune.config import RecordedSearch
 
 PACKAGES = ("lungseg-search", "ray", "optuna", "tensorflow", "keras", "numpy", "nibabel", "scipy")

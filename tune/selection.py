@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import write_atomically
 from tune.records import TrialRecord, ranked
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cases import Case, load_case
 from lungseg_train.data.preprocess import PREPROCESSING_VERSION, preprocess
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
 from lungseg_train.phantoms.thorax import PHANTOM_VERSION, make_phantom
+from lungseg_train.scans.volume import write_atomically
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

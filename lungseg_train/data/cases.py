@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg_train.data.checks import check_hounsfield, check_lungs, check_mask
 from lungseg_train.data.duplicates import find_copies, thumbnail
-from lungseg_train.data.nifti_file import read_nifti
 from lungseg_train.data.prepared import NATIVE_CT, NATIVE_MASK, read_prepared
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
+from lungseg_train.scans.checks import check_hounsfield, check_lungs, check_mask
+from lungseg_train.scans.nifti_file import read_nifti
+from lungseg_train.scans.scan import CT_NAMES
+from lungseg_train.scans.volume import Volume
 
-CT_NAMES = ("ct.nii.gz", "ct.nii")
 MASK_NAMES = ("lung.nii.gz", "lung.nii")
 
 

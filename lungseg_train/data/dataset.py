@@ -8,9 +8,9 @@ from lungseg_train.config import TrainConfig, check_shape
 from lungseg_train.data.cache import Cache, TrainingVolume, default_cache_dir
 from lungseg_train.data.cases import Case, CaseFolder, read_cases
 from lungseg_train.data.split import Split, read_split, split_cases
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import write_atomically
 from lungseg_train.training_grid import is_chest
 
 USUAL_EXTENT_MM = 350.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lungseg_train.data.cases import CT_NAMES, MASK_NAMES
-from lungseg_train.data.nifti_file import NIFTI_SUFFIXES
-from lungseg_train.data.scan import VOLUME_SUFFIXES
+from lungseg_train.data.cases import MASK_NAMES
 from lungseg_train.errors import InputError
+from lungseg_train.scans.nifti_file import NIFTI_SUFFIXES
+from lungseg_train.scans.scan import CT_NAMES, VOLUME_SUFFIXES
 
 Kind = Literal["file", "case", "DICOM folder"]
 SEG_SUFFIX = ".dcm"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from lungseg_train.augmentation.augment import augment, case_rng
+from lungseg_train.augmentation.spatial import CUBES
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import augment, case_rng
 from lungseg_train.data.cache import TrainingVolume
-from lungseg_train.data.spatial import CUBES
 
 Batch = tuple[np.ndarray, np.ndarray]
 """CT (B, X, Y, Z, 1) float32 and mask (B, X, Y, Z, 1) float32."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lungseg_train.data.cases import Case
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import write_atomically
 
 SHARES = ("train", "val", "test")
 

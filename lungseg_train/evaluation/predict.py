@@ -8,12 +8,12 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lungseg_train.config import check_shape
-from lungseg_train.data.grid import Grid, covering_grid, resample_ct, to_scan
 from lungseg_train.data.preprocess import preprocess
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
 from lungseg_train.network.model_file import load_weights, read_model_config, read_training_grid
 from lungseg_train.network.unet3d import Shape
+from lungseg_train.scans.grid import Grid, covering_grid, resample_ct, to_scan
+from lungseg_train.scans.volume import Volume
 from lungseg_train.training_grid import CHEST_EXTENT_MM
 
 FLIPS = tuple(axes for num in range(4) for axes in combinations(range(3), num))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lungseg_train.data.cases import Case, load_case, load_native
-from lungseg_train.data.volume import Volume
 from lungseg_train.evaluation.metrics import full_case_metrics
 from lungseg_train.evaluation.predict import Predictor
 from lungseg_train.evaluation.surface import tolerance_mm
+from lungseg_train.scans.volume import Volume
 
 Row = dict[str, float | str | None]
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from lungseg_train.augmentation.augment import Pair, augment
 from lungseg_train.command_line import parse
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import Pair, augment
 from lungseg_train.data.preprocess import preprocess
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.errors import InputError, command
 from lungseg_train.phantoms.thorax import make_phantom
+from lungseg_train.scans.volume import write_atomically
 
 DEFAULT = TrainConfig()
 EVERYTHING = replace(DEFAULT, **{field.name: 1.0 for field in fields(DEFAULT) if field.name.startswith("p_")})

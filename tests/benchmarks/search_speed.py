@@ -17,9 +17,9 @@ from typing import Any, Literal
 from lungseg_train.command_line import parse
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.dataset import Dataset, open_dataset
-from lungseg_train.data.volume import write_atomically
 from lungseg_train.data_options import DataOptions
 from lungseg_train.errors import command
+from lungseg_train.scans.volume import write_atomically
 from tune.config import SearchConfig
 
 BASE = TrainConfig(epochs=9, num_phantoms=0, early_stopping_patience=9)

@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from lungseg_train.data.case_ids import name_cases, read_id_map
-from lungseg_train.data.contours import read_dicom_seg, read_rtstruct
 from lungseg_train.data.duplicates import find_copies, thumbnail
 from lungseg_train.data.prepared import PREPARE_VERSION, PreparedCase, read_prepared
-from lungseg_train.data.scan import read_scan, read_volume_file
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
 from lungseg_train.errors import InputError
+from lungseg_train.preparation.case_ids import name_cases, read_id_map
+from lungseg_train.scans.contours import read_dicom_seg, read_rtstruct
+from lungseg_train.scans.scan import read_scan, read_volume_file
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 from tests.dicom_files import write_ct_series, write_rtstruct, write_seg
 from tests.raw_scans import examine_folder, to_itk
 

@@ -7,9 +7,9 @@ import nibabel as nib
 import numpy as np
 
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.volume import Volume
 from lungseg_train.network.model_file import save_model
 from lungseg_train.network.unet3d import build_unet
+from lungseg_train.scans.volume import Volume
 from lungseg_train.training_grid import TrainingGrid
 
 GRID = TrainingGrid((16, 16, 16), (20.0, 20.0, 20.0))

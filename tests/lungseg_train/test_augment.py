@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lungseg_train.augmentation.augment import augment, case_rng
+from lungseg_train.augmentation.spatial import PLANES, Spatial, draw_spatial, resample
+from lungseg_train.augmentation.warp import bspline_basis
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import augment, case_rng
-from lungseg_train.data.spatial import PLANES, Spatial, draw_spatial, resample
-from lungseg_train.data.warp import bspline_basis
 
 PROBABILITIES = [field.name for field in fields(TrainConfig) if field.name.startswith("p_")]
 NEVER = TrainConfig(**dict.fromkeys(PROBABILITIES, 0.0))

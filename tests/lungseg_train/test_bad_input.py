@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungseg_train.data.case_ids import read_id_map
 from lungseg_train.data.cases import read_cases
-from lungseg_train.data.prepare_all import Row, name_sources
 from lungseg_train.errors import InputError
+from lungseg_train.preparation.case_ids import read_id_map
+from lungseg_train.preparation.prepare_all import Row, name_sources
 from lungseg_train.prepare import PrepareCommand
 from tests.dicom_files import PLANTED_DATE, PLANTED_ID, PLANTED_NAME
 from tests.lungseg_train.bad_dicom import SERIES, STRUCTURES

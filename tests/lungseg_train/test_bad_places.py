@@ -185,7 +185,7 @@ BOMBS = {
 READ = """
 import sys
 from pathlib import Path
-from lungseg_train.data.scan import read_volume_file
+from lungseg_train.scans.scan import read_volume_file
 from lungseg_train.errors import InputError
 try:
     read_volume_file(Path(sys.argv[1]))

@@ -6,12 +6,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from lungseg_train.data.contours import read_dicom_seg, read_rtstruct
-from lungseg_train.data.lung_names import choose_lungs
-from lungseg_train.data.scan import read_scan
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
 from lungseg_train.errors import InputError
 from lungseg_train.phantoms.thorax import make_phantom
+from lungseg_train.scans.contours import read_dicom_seg, read_rtstruct
+from lungseg_train.scans.lung_names import choose_lungs
+from lungseg_train.scans.scan import read_scan
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 from tests.dicom_files import write_ct_series, write_rtstruct, write_seg
 
 SHAPE, SPACING_MM = (48, 40, 30), (7.0, 8.0, 10.0)

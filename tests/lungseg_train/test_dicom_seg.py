@@ -6,10 +6,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from lungseg_train.data.contours import read_dicom_seg
-from lungseg_train.data.dicom_seg import write_dicom_seg
-from lungseg_train.data.scan import read_scan
 from lungseg_train.errors import InputError
+from lungseg_train.scans.contours import read_dicom_seg
+from lungseg_train.scans.dicom_seg import write_dicom_seg
+from lungseg_train.scans.scan import read_scan
 from tests.dicom_files import write_ct_series
 from tests.lungseg_train.models import as_volume
 

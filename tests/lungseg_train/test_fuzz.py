@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import Volume
 from tests.fuzz.readers import Reader, make_readers, small_scan
 
 NAMES = (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungseg_train.data.grid import covering_grid, resample_ct, resample_mask, to_scan, training_grid
-from lungseg_train.data.nifti_file import read_nifti
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
+from lungseg_train.scans.grid import covering_grid, resample_ct, resample_mask, to_scan, training_grid
+from lungseg_train.scans.nifti_file import read_nifti
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 
 
 def _scan(array: np.ndarray, spacing_mm: tuple[float, float, float], origin: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Volume:

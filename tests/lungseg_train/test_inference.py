@@ -11,10 +11,10 @@ import pydicom
 import pytest
 
 from lungseg_train import inference
-from lungseg_train.data.contours import read_dicom_seg
-from lungseg_train.data.nifti_file import read_nifti
-from lungseg_train.data.scan import read_scan
-from lungseg_train.data.volume import to_nifti, write_nifti
+from lungseg_train.scans.contours import read_dicom_seg
+from lungseg_train.scans.nifti_file import read_nifti
+from lungseg_train.scans.scan import read_scan
+from lungseg_train.scans.volume import to_nifti, write_nifti
 from tests.conftest import Run
 from tests.dicom_files import PLANTED_ID, PLANTED_NAME, write_ct_series
 from tests.lungseg_train.models import LUNG_HU, save_known_model

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lungseg_train.augmentation.augment import augment
+from lungseg_train.augmentation.intensity import Intensity, add_noise, change_values, draw_intensity
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import augment
-from lungseg_train.data.intensity import Intensity, add_noise, change_values, draw_intensity
 
 
 def test_brightness_counts_from_the_darkest_voxel() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from lungseg_train.data.cases import load_native, read_case, read_cases
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header, to_nifti, write_nifti
 from lungseg_train.phantoms.thorax import make_phantom
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header, to_nifti, write_nifti
 from tests.conftest import ROOT, Run
 from tests.dicom_files import PLANTED_DATE, PLANTED_ID, PLANTED_NAME, write_ct_series, write_rtstruct, write_seg
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
+from lungseg_train.augmentation.augment import Augmentation
+from lungseg_train.augmentation.intensity import Intensity
+from lungseg_train.augmentation.spatial import Spatial
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.augment import Augmentation
 from lungseg_train.data.cases import read_case
-from lungseg_train.data.intensity import Intensity
-from lungseg_train.data.spatial import Spatial
 from lungseg_train.preview import caption, preview_picture
 from tests.conftest import Run
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungseg_train.data.nifti_file import read_nifti
-from lungseg_train.data.volume import to_nifti, write_nifti, write_on_file_grid
 from lungseg_train.errors import InputError
+from lungseg_train.scans.nifti_file import read_nifti
+from lungseg_train.scans.volume import to_nifti, write_nifti, write_on_file_grid
 
 ORIENTATIONS = [
     "".join(letters) for order in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*order)

@@ -10,15 +10,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from lungseg_train.data.case_ids import salted
-from lungseg_train.data.checks import check_geometry, check_hounsfield, check_lungs, check_mask
 from lungseg_train.data.duplicates import thumbnail
-from lungseg_train.data.grid import SMOOTHING, Grid, resample_ct, resample_mask, training_grid
 from lungseg_train.data.prepared import CASE_JSON, NATIVE_CT, NATIVE_MASK, PREPARE_VERSION, PreparedCase, read_prepared
-from lungseg_train.data.scan import read_volume_file
-from lungseg_train.data.sources import Source
-from lungseg_train.data.volume import Volume, new_header, write_atomically, write_nifti
 from lungseg_train.errors import InputError
+from lungseg_train.preparation.case_ids import salted
+from lungseg_train.preparation.sources import Source
+from lungseg_train.scans.checks import check_geometry, check_hounsfield, check_lungs, check_mask
+from lungseg_train.scans.grid import SMOOTHING, Grid, resample_ct, resample_mask, training_grid
+from lungseg_train.scans.scan import read_volume_file
+from lungseg_train.scans.volume import Volume, new_header, write_atomically, write_nifti
 
 MAX_OUTSIDE_PERCENT = 1.0
 """More of the lungs beyond the training grid than this, and the case would teach cut lungs."""
@@ -48,7 +48,7 @@ def read_source(source: Source, options: PrepareOptions) -> tuple[Volume, np.nda
     """CT in HU and lungs, uint8 0/1, on the scan's own voxels in RAS+, all checked. Raises `InputError`."""
     # These import pydicom, which a data set of NIfTI files needs not.
     if source.series is not None:
-        from lungseg_train.data.dicom_ct import read_ct_series
+        from lungseg_train.scans.dicom_ct import read_ct_series
 
         ct = read_ct_series(source.series)
     else:
@@ -126,7 +126,7 @@ def _read_lungs(source: Source, ct: Volume, options: PrepareOptions) -> np.ndarr
         mask = read_volume_file(source.mask_path)
         check_mask(mask, ct, source.mask_path)
         return _labelled(mask.array, options.labels, source.mask_path)
-    from lungseg_train.data.contours import read_dicom_seg, read_rtstruct
+    from lungseg_train.scans.contours import read_dicom_seg, read_rtstruct
 
     read = {"RTSTRUCT": read_rtstruct, "SEG": read_dicom_seg}[source.mask_kind]
     return read(source.mask_path, ct, options.roi)

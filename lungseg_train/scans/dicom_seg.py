@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 from nibabel.orientations import apply_orientation, io_orientation
 
-from lungseg_train.data.volume import Volume, write_atomically
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import Volume, write_atomically
 
 SOFTWARE = "lungseg-search"
 SEGMENT_LABEL = "Lungs"

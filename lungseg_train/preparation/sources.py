@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lungseg_train.data.dicom_files import DicomFile, DicomSeries, find_series, referenced_series
-from lungseg_train.data.scan import VOLUME_SUFFIXES
 from lungseg_train.errors import InputError
+from lungseg_train.scans.dicom_files import DicomFile, DicomSeries, find_series, referenced_series
+from lungseg_train.scans.scan import VOLUME_SUFFIXES
 
 MASK_WORDS = re.compile(r"lung|mask|seg|label|roi", re.IGNORECASE)
 """A volume file whose name has one of these is a mask, any other a CT."""

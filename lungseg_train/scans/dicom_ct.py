@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lungseg_train.data.dicom_files import DicomFile, DicomSeries, quiet
-from lungseg_train.data.nifti_file import MAX_VOXELS
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
 from lungseg_train.errors import InputError
+from lungseg_train.scans.dicom_files import DicomFile, DicomSeries, quiet
+from lungseg_train.scans.nifti_file import MAX_VOXELS
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 
 MIN_SLICES = 3
 TOLERANCE = 0.01

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lungseg_train.data.volume import Volume
+from lungseg_train.scans.volume import Volume
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg_train.data.nifti_file import EXPORT_AGAIN, MAX_BYTES, MAX_VOXELS, NO_PLACE, check_affine, check_finite
-from lungseg_train.data.volume import Volume, in_canonical_orientation, new_header
 from lungseg_train.errors import InputError
+from lungseg_train.scans.nifti_file import EXPORT_AGAIN, MAX_BYTES, MAX_VOXELS, NO_PLACE, check_affine, check_finite
+from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
 
 MAX_TEXT_BYTES = 2**16
 """The text before the voxels is never longer."""

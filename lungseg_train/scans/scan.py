@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from lungseg_train.data.cases import CT_NAMES
-from lungseg_train.data.nifti_file import NIFTI_SUFFIXES, read_nifti
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
+from lungseg_train.scans.nifti_file import NIFTI_SUFFIXES, read_nifti
+from lungseg_train.scans.volume import Volume
 
+CT_NAMES = ("ct.nii.gz", "ct.nii")
+"""Of a case folder."""
 ITK_SUFFIXES = (".nrrd", ".mha")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 
@@ -14,7 +15,7 @@ VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 def read_volume_file(path: Path) -> Volume:
     """Read one file, by the end of its name. Raises `InputError`."""
     if path.name.lower().endswith(ITK_SUFFIXES):
-        from lungseg_train.data.itk_file import read_itk
+        from lungseg_train.scans.itk_file import read_itk
 
         return read_itk(path)
     return read_nifti(path)
@@ -27,8 +28,8 @@ def read_scan(path: Path) -> Volume:
     for name in CT_NAMES:
         if (path / name).is_file():
             return read_nifti(path / name)
-    from lungseg_train.data.dicom_ct import read_ct_series
-    from lungseg_train.data.dicom_files import find_series
+    from lungseg_train.scans.dicom_ct import read_ct_series
+    from lungseg_train.scans.dicom_files import find_series
 
     files = sorted(file for file in path.rglob("*") if file.is_file())
     series = [found for found in find_series(files) if found.modality == "CT"]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from lungseg_train.data.case_ids import default_salt_path, name_cases, read_id_map, read_salt
 from lungseg_train.data.duplicates import find_copies
-from lungseg_train.data.prepare_case import NamedSource, PrepareOptions, is_prepared, prepare_case, source_state
 from lungseg_train.data.prepared import CASE_JSON, PreparedCase, read_prepared
-from lungseg_train.data.sources import Finding, find_sources
 from lungseg_train.errors import InputError
+from lungseg_train.preparation.case_ids import default_salt_path, name_cases, read_id_map, read_salt
+from lungseg_train.preparation.prepare_case import NamedSource, PrepareOptions, is_prepared, prepare_case, source_state
+from lungseg_train.preparation.sources import Finding, find_sources
 
 
 class Options(Protocol):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lungseg_train.augmentation.warp import sample
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.warp import sample
 
 Pair = tuple[np.ndarray, np.ndarray]
 """CT (X, Y, Z) float32, preprocessed, and mask (X, Y, Z) uint8 0/1, on one grid."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungseg_train.augmentation.intensity import Intensity, change_values, draw_intensity
+from lungseg_train.augmentation.spatial import CUBES, Pair, Spatial, Triple, draw_spatial, resample
 from lungseg_train.config import TrainConfig
-from lungseg_train.data.intensity import Intensity, change_values, draw_intensity
-from lungseg_train.data.spatial import CUBES, Pair, Spatial, Triple, draw_spatial, resample
 
 
 @dataclass(frozen=True)

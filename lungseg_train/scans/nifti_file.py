@@ -15,8 +15,8 @@ from typing import IO, Any
 import nibabel as nib
 import numpy as np
 
-from lungseg_train.data.volume import Volume, in_canonical_orientation
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import Volume, in_canonical_orientation
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**29

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
+from lungseg_train.scans.volume import Volume
 
 AIR_BELOW_HU, BODY_ABOVE_HU = -600.0, -300.0
 MIN_SHARE = 0.005

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 
-from lungseg_train.data.dicom_files import quiet, read_whole
-from lungseg_train.data.lung_names import choose_lungs
-from lungseg_train.data.nifti_file import MAX_VOXELS
-from lungseg_train.data.volume import Volume
 from lungseg_train.errors import InputError
+from lungseg_train.scans.dicom_files import quiet, read_whole
+from lungseg_train.scans.lung_names import choose_lungs
+from lungseg_train.scans.nifti_file import MAX_VOXELS
+from lungseg_train.scans.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_OUTSIDE_VOXELS = 1.0
