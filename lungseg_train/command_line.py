@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
@@ -60,6 +61,6 @@ def _first_paragraph(box: str) -> str:
             paragraphs[-1].append(line)
         elif paragraphs[-1]:
             paragraphs.append([])
-    words = " ".join(paragraphs[0]).rstrip(".")
+    words = re.sub(r"^Error parsing [\w.]+: ", "", " ".join(paragraphs[0]).rstrip("."))
     hint = next((" ".join(p[1:2]) for p in paragraphs if p and p[0].startswith("Perhaps you meant")), "")
     return f"{words}. Perhaps you meant {hint}." if hint else f"{words}."

@@ -10,6 +10,7 @@ from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
 
 ONNX_SUFFIX = ".onnx"
+OTHER_FORMATS = (".h5", ".keras", ".pb", ".pt", ".tflite", ".zip")
 ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 
 
@@ -48,7 +49,9 @@ def _check(options: ExportCommand, is_onnx: bool) -> None:
         raise InputError(f"ONNX needs {', '.join(missing)}, not installed here. Run: pip install 'lungseg-search[export]'.")
     if not options.model.is_file():
         raise InputError(f"{options.model}: no such file; expected a model such as best_model.keras.")
-    if options.output.is_dir() if is_onnx else options.output.exists():
+    if options.output.suffix in OTHER_FORMATS:
+        raise InputError(f"{options.output}: expected a name that ends with {ONNX_SUFFIX}, or a folder's for a SavedModel.")
+    if options.output.exists():
         raise InputError(f"{options.output}: exists already. Choose another name or remove it.")
 
 

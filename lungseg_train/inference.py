@@ -16,12 +16,19 @@ from lungseg_train.data.cases import MASK_NAMES, binarize
 from lungseg_train.data.outputs import Job, plan_jobs
 from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
+from lungseg_train.scans.checks import check_hounsfield
 from lungseg_train.scans.nifti_file import read_nifti
 from lungseg_train.scans.scan import read_scan
 from lungseg_train.scans.volume import Volume, write_atomically, write_on_file_grid
 
 if TYPE_CHECKING:
     from lungseg_train.evaluation.predict import Predictor
+
+
+MIN_VOXELS = 4
+"""Along each axis; less is a picture and no scan."""
+USUAL_LUNGS_ML = (800.0, 12_000.0)
+"""Of a grown person; beyond this somebody should look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,9 @@ def _segment_all(jobs: Iterable[Job], num_jobs: int, options: InferenceCommand) 
 
 def _read(job: Job) -> Volume:
     scan = read_scan(job.source)
+    if min(scan.shape) < MIN_VOXELS:
+        raise InputError(f"{job.source}: expected a scan of several slices, got {scan.shape} voxels. Name the whole scan.")
+    check_hounsfield(scan, job.source)
     slices = {Path(file).resolve() for file in scan.dicom_files}
     for output in job.outputs:
         if output.resolve() in slices:
@@ -129,7 +139,8 @@ def _segment(job: Job, scan: Volume, predictor: "Predictor", options: InferenceC
 
         write_atomically(job.overlay, planes_png(overlay_planes(scan.array, reference, mask, scan.spacing_mm)))
     lung_ml = float(mask.sum()) * float(np.prod(scan.spacing_mm)) / 1000
-    return f"lung volume {lung_ml:.0f} ml, mask: {job.mask}"
+    doubt = "" if USUAL_LUNGS_ML[0] <= lung_ml <= USUAL_LUNGS_ML[1] else " (unusual: look at it, with --overlay)"
+    return f"lung volume {lung_ml:.0f} ml{doubt}, mask: {job.mask}"
 
 
 def _reference(job: Job, scan: Volume) -> np.ndarray | None:

@@ -5,13 +5,18 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lungseg_train.command_line import parse
 from lungseg_train.errors import EXIT_BAD_INPUT, InputError, command
+
+if TYPE_CHECKING:
+    from lungseg_train.preparation.prepare_case import NamedSource
 
 PROG = "python -m lungseg_train.prepare"
 STAGING = ".preparing"
@@ -75,6 +80,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of folders may be no UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
+    # What ends a job on a cluster ends its workers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.check is not None:
         _check(options, options.check)
     elif options.source is not None and options.data_dir is not None:
@@ -85,6 +92,8 @@ def _check(options: PrepareCommand, folder: Path) -> None:
     from lungseg_train.preparation.prepare_all import examine_all, name_sources, print_table
 
     named, findings = name_sources(options, folder)
+    # A case keeps its name.
+    named = [replace(one, case_id=one.source.ct_path.parent.name) if _is_case(one) else one for one in named]
     results = examine_all(named, options, None)
     rows = print_table(results, findings)
     if any(row.finding for row in rows):
@@ -98,6 +107,8 @@ def _prepare(options: PrepareCommand, source: Path, data_dir: Path) -> None:
     if data_dir.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{data_dir}: the cases cannot go where the raw data are. Name another --data_dir.")
     named, findings = name_sources(options, source)
+    _check_raw(named, source)
+    _check_grid(data_dir, options)
     _check_free(data_dir, [one.case_id for one in named])
     staging = data_dir / STAGING
     results = examine_all(named, options, staging)
@@ -112,15 +123,41 @@ def _prepare(options: PrepareCommand, source: Path, data_dir: Path) -> None:
         )
     if len(bad) == len(rows):
         raise InputError(f"{source}: none of its {len(rows)} scans can be used (see above).")
-    _publish(data_dir, [row.case_id for row in rows if not row.finding], len(bad))
+    num_cases = _publish(data_dir, [row.case_id for row in rows if not row.finding], len(bad))
     num_new = sum(1 for row in rows if not row.finding and not row.was_ready)
-    print(f"{len(rows) - len(bad)} cases in {data_dir}: {num_new} prepared now, {len(rows) - len(bad) - num_new} as they were")
+    num_ready = len(rows) - len(bad) - num_new
+    print(f"{num_cases} case{'s' * (num_cases != 1)} in {data_dir}: {num_new} prepared now, {num_ready} ready before")
+    if any(size % 8 for size in options.shape):
+        print("note: a side that is not divisible by 8 asks for a training with --depth 2 or less")
 
 
 def _remove_if_empty(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _check_raw(named: "Sequence[NamedSource]", source: Path) -> None:
+    """Raise `InputError` if the raw data are cases already: made again, they would be other patients."""
+    if any(_is_case(one) for one in named):
+        raise InputError(f"{source}: holds cases that are prepared already. Name the raw data they were made of.")
+
+
+def _is_case(named: "NamedSource") -> bool:
+    from lungseg_train.data.prepared import CASE_JSON
+
+    return (named.source.ct_path.parent / CASE_JSON).is_file()
+
+
+def _check_grid(data_dir: Path, options: PrepareCommand) -> None:
+    """Raise `InputError` if earlier cases lie on another grid: they would be replaced or no longer fit."""
+    from lungseg_train.data.prepared import CASE_JSON, read_former
+
+    for path in sorted(data_dir.glob(f"*/{CASE_JSON}")):
+        case = read_former(path.parent)
+        if case is not None and (case.shape != options.shape or case.spacing_mm != (options.spacing_mm,) * 3):
+            former = f"--grid {' '.join(map(str, case.shape))} --spacing_mm {case.spacing_mm[0]:g}"
+            raise InputError(f"{data_dir}: holds cases of {former}. Give the same options or another --data_dir.")
 
 
 def _check_free(data_dir: Path, case_ids: Sequence[str]) -> None:
@@ -135,8 +172,8 @@ def _check_free(data_dir: Path, case_ids: Sequence[str]) -> None:
             raise InputError(f"{place}: is in the way of a case and was not made by {PROG}. Move it away.")
 
 
-def _publish(data_dir: Path, case_ids: Sequence[str], num_skipped: int) -> None:
-    """Move the cases that are ready to where they belong, and write the manifest of all."""
+def _publish(data_dir: Path, case_ids: Sequence[str], num_skipped: int) -> int:
+    """Move the cases that are ready to where they belong, and write the manifest of all; returns how many there are."""
     from lungseg_train.data.prepared import CASE_JSON, read_prepared
     from lungseg_train.scans.volume import write_atomically
 
@@ -152,6 +189,7 @@ def _publish(data_dir: Path, case_ids: Sequence[str], num_skipped: int) -> None:
     cases = [read_prepared(path.parent) for path in sorted(data_dir.glob(f"*/{CASE_JSON}"))]
     content = {"num_skipped": num_skipped, "cases": [asdict(case) for case in cases if case is not None]}
     write_atomically(data_dir / MANIFEST, json.dumps(content, indent=2) + "\n")
+    return len(cases)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lungseg_train.command_line import parse
+from lungseg_train.command_line import given_path, parse
 from lungseg_train.config import TrainConfig
 from lungseg_train.data.cases import Case, patients_in_both, read_cases
 from lungseg_train.data.dataset import Dataset, open_dataset
@@ -14,7 +14,8 @@ from lungseg_train.device import configure_device, import_backend_quietly
 from lungseg_train.errors import InputError, command
 
 PROG = "python -m lungseg_train.train"
-ARTIFACTS = ("train_config.json", "best_model.keras", "training_state.npz")
+CONFIG_FILE = "train_config.json"
+ARTIFACTS = (CONFIG_FILE, "best_model.keras", "training_state.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,22 +113,26 @@ def _test(options: TrainCommand, cases: tuple[Case, ...]) -> None:
 
 
 def _defaults() -> TrainCommand | None:
-    """The options' defaults: those of the file behind --config, if there is one."""
-    from argparse import ArgumentParser
-
-    early = ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    early.add_argument("--config", type=Path)
-    known, _ = early.parse_known_args([arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
-    if known.config is None:
-        return None
-    return TrainCommand(training=TrainConfig.read(known.config), config=known.config)
+    """The options' defaults: those of the training that is resumed or of the file behind --config, if there is one."""
+    config = given_path("--config")
+    if "--resume" in sys.argv:
+        out_dir = given_path("--out_dir") or given_path("--out-dir") or TrainCommand.out_dir
+        recorded = out_dir / CONFIG_FILE
+        if not recorded.is_file():
+            raise InputError(f"{out_dir}: holds no training to go on with. Correct --out_dir or leave --resume out.")
+        return TrainCommand(training=TrainConfig.read(recorded))
+    return None if config is None else TrainCommand(training=TrainConfig.read(config), config=config)
 
 
 def _as_it_was(options: TrainCommand) -> TrainCommand:
     """The same command with configuration and split of the training that is resumed."""
     from dataclasses import replace
 
-    config = TrainConfig.read(options.out_dir / "train_config.json")
+    config = TrainConfig.read(options.out_dir / CONFIG_FILE)
+    changed = sorted(name for name, value in vars(config).items() if getattr(options.training, name) != value)
+    if changed:
+        was = f"{changed[0]} is {getattr(config, changed[0])}"
+        raise InputError(f"{options.out_dir}: in this training {was}. Leave --{changed[0]} out, or start another training.")
     data = replace(options.data, split=options.out_dir / "split.json")
     return replace(options, training=config, data=data)
 

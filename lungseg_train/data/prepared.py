@@ -52,6 +52,14 @@ class PreparedCase:
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
+def read_former(folder: Path) -> PreparedCase | None:
+    """The same where a damaged case.json is as good as none, since its case is about to be prepared again."""
+    try:
+        return read_prepared(folder)
+    except InputError:
+        return None
+
+
 def read_prepared(folder: Path) -> PreparedCase | None:
     """The case.json of a case folder, None where it was not prepared by us. Raises `InputError` if it is damaged."""
     path = folder / CASE_JSON

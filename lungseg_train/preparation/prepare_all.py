@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import secrets
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lungseg_train.data.duplicates import find_copies
-from lungseg_train.data.prepared import CASE_JSON, PreparedCase, read_prepared
+from lungseg_train.data.prepared import CASE_JSON, PreparedCase, read_former, read_prepared
 from lungseg_train.errors import InputError
 from lungseg_train.preparation.case_ids import default_salt_path, name_cases, read_id_map, read_salt
 from lungseg_train.preparation.prepare_case import NamedSource, PrepareOptions, is_prepared, prepare_case, source_state
@@ -39,6 +41,8 @@ class Options(Protocol):
     def keep_native(self) -> bool: ...
     @property
     def num_workers(self) -> int | None: ...
+    @property
+    def check(self) -> Path | None: ...
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,16 @@ def examine_all(named: Sequence[NamedSource], options: Options, staging: Path | 
         _progress(len(named)) as tick,
     ):
         futures = {pool.submit(examine, one, how, salt, staging): one for one in named}
-        for future in as_completed(futures):
-            one = futures[future]
-            rows[one.case_id] = _result(future, one)
-            tick(rows[one.case_id])
+        try:
+            for future in as_completed(futures):
+                one = futures[future]
+                rows[one.case_id] = _result(future, one)
+                tick(rows[one.case_id])
+        except KeyboardInterrupt:
+            # At once, so that nobody presses twice: a case counts from its case.json on, which is written last.
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
     known = [] if staging is None else _known(staging.parent, set(rows))
     return _without_copies([rows[one.case_id] for one in named], known)
 
@@ -101,12 +111,28 @@ def examine(named: NamedSource, options: PrepareOptions, salt: bytes, staging: P
                 if is_prepared(ready, state):
                     return Row(place, named.case_id, read_prepared(ready), was_ready=True)
         case_dir = None if staging is None else staging / named.case_id
-        return Row(place, named.case_id, prepare_case(named, options, salt, case_dir))
+        prepared = prepare_case(named, options, salt, case_dir)
+        if staging is not None:
+            _check_same_source(prepared, staging, named)
+        return Row(place, named.case_id, prepared)
     except InputError as error:
         return Row(place, named.case_id, finding=" ".join(str(error).split()))
     except (OSError, MemoryError) as error:
         return Row(
             place, named.case_id, finding=f"{named.source.ct_path}: {getattr(error, 'strerror', None) or error!r}. Try again."
+        )
+
+
+def _check_same_source(prepared: PreparedCase, staging: Path, named: NamedSource) -> None:
+    """Raise `InputError` if the case would replace one that an earlier run has made of another scan."""
+    former = read_former(staging.parent / named.case_id)
+    if former is None or former.source_series == prepared.source_series:
+        return
+    if former.source_ct_sha256 != prepared.source_ct_sha256:
+        shutil.rmtree(staging / named.case_id, ignore_errors=True)
+        raise InputError(
+            f"{named.source.ct_path}: {named.case_id} in {staging.parent} was made of another scan. "
+            "Name the cases by --id_map, remove the former one, or choose another --data_dir."
         )
 
 
@@ -168,7 +194,9 @@ def _result(future: "Future[Row]", named: NamedSource) -> Row:
 
 
 def _salt(options: Options) -> bytes:
-    return read_salt(options.salt_file or default_salt_path())
+    path = options.salt_file or default_salt_path()
+    # A check writes nothing, not even the salt of later runs.
+    return secrets.token_bytes(32) if options.check is not None and not path.exists() else read_salt(path)
 
 
 def _make_folder(folder: Path) -> None:
@@ -186,7 +214,6 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     finally:
-        # After Ctrl-C the scans in work are finished, the others left: nothing is half-written.
         pool.shutdown(cancel_futures=True)
 
 
@@ -202,7 +229,7 @@ class Tick(Protocol):
 def _progress(num_scans: int) -> Iterator[Tick]:
     """A bar on a terminal, a line for each scan elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda row: print(f"{row.place}: {'bad' if row.finding else 'good'}", flush=True)
+        yield lambda row: print(f"{row.place}: {'bad' if row.finding else 'read'}", flush=True)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

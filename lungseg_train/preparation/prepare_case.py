@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from lungseg_train.data.duplicates import thumbnail
-from lungseg_train.data.prepared import CASE_JSON, NATIVE_CT, NATIVE_MASK, PREPARE_VERSION, PreparedCase, read_prepared
+from lungseg_train.data.prepared import CASE_JSON, NATIVE_CT, NATIVE_MASK, PREPARE_VERSION, PreparedCase, read_former
 from lungseg_train.errors import InputError
 from lungseg_train.preparation.case_ids import salted
 from lungseg_train.preparation.sources import Source
@@ -79,7 +79,7 @@ def prepare_case(named: NamedSource, options: PrepareOptions, salt: bytes, case_
         case_id=named.case_id,
         patient=named.patient,
         source=source.kind,
-        source_series=salted(source.series.series_uid if source.series else source.place, salt),
+        source_series=salted(source.series.series_uid if source.series else str(source.ct_path.resolve()), salt),
         source_state=source_state(source, options, salt),
         source_shape=_file_shape(ct),
         source_spacing_mm=_rounded(np.linalg.norm(ct.file_affine[:3, :3], axis=0)),
@@ -114,10 +114,7 @@ def source_state(source: Source, options: PrepareOptions, salt: bytes) -> str:
 
 def is_prepared(case_dir: Path, state: str) -> bool:
     """Whether a folder holds the whole case made of this state of its source."""
-    try:
-        prepared = read_prepared(case_dir)
-    except InputError:
-        return False
+    prepared = read_former(case_dir)
     return prepared is not None and prepared.source_state == state
 
 

@@ -138,7 +138,7 @@ def test_components_and_holes_are_tidied_by_option(infer: Infer, tmp_path: Path)
     air, lung, vessel = -1000, round(np.mean(LUNG_HU)), 200
     ct = np.full((16, 16, 16), air, np.int16)
     ct[2:6, 3:12, 3:12], ct[9:13, 3:12, 3:12], ct[15, 15, 15] = lung, lung, lung
-    ct[4, 6, 6] = vessel
+    ct[4, 6, 6] = ct[2:13, 13:15, 3:12] = vessel
     write_nifti(tmp_path / "ct.nii.gz", to_nifti(ct, (20.0, 20.0, 20.0)))
     parts = {(): (True, False), ("--largest_components",): (False, False), ("--fill_holes",): (True, True)}
     for options, (speck, filled) in parts.items():
@@ -204,3 +204,23 @@ def test_a_user_types_it_and_reads_one_line_a_scan(
     assert done.returncode == 0 and done.stderr == "", done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and lines[0].endswith("S1-900.nii.gz") and lines[1].endswith("series.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda ct: (ct + 1000.0) / 1400.0, "normalised"),
+        (lambda ct: ct + 1024.0, "rescale intercept is missing"),
+        (lambda ct: np.full_like(ct, -1000.0), "expected a body"),
+        (lambda ct: ct[:, :, :1], "several slices"),
+    ],
+)
+def test_numbers_that_are_no_scan_of_a_chest_make_no_mask(
+    change: Callable[[np.ndarray], np.ndarray], words: str, infer: Infer, case: Path, tmp_path: Path, capsys: Capsys
+) -> None:
+    ct = read(case / "ct.nii.gz").astype(np.float32)
+    write_nifti(tmp_path / "ct.nii.gz", to_nifti(change(ct), (20.0, 20.0, 20.0)))
+    outputs = ("--output_mask", tmp_path / "m.nii.gz", "--overlay", tmp_path / "o.png")
+    assert infer("--input", tmp_path / "ct.nii.gz", *outputs) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "m.nii.gz").exists() and not (tmp_path / "o.png").exists()

@@ -109,21 +109,22 @@ def test_nothing_of_the_patient_leaves_the_source(prepared: tuple[Path, str]) ->
         assert secret not in prepared[1]
 
 
-def test_a_second_run_prepares_nothing_again_and_a_changed_source_that_case_alone(
-    raw: Path, prepared: tuple[Path, str], tmp_path: Path, run_python: Run
-) -> None:
-    source, folder = shutil.copytree(raw, tmp_path / "raw"), shutil.copytree(prepared[0], tmp_path / "cases")
-    command = (*PREPARE, "--source", source, "--data_dir", folder, *GRID, "--labels", "1", "2", "--skip_bad_cases")
+def test_a_second_run_prepares_nothing_again_and_a_changed_source_that_case_alone(tmp_path: Path, run_python: Run) -> None:
+    source, folder = tmp_path / "raw", tmp_path / "cases"
+    for name, seed in (("a", 4), ("b", 5)):
+        _write_pair(source / name, seed)
+    command = (*PREPARE, "--source", source, "--data_dir", folder, *GRID)
+    assert "2 cases in " in run_python(*command).stdout
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")}
     done = run_python(*command)
-    assert done.returncode == 0 and "0 prepared now, 4 as they were" in done.stdout, done.stderr
-    changed = source / "PA-5" / "ct.nii.gz"
+    assert done.returncode == 0 and "0 prepared now, 2 ready before" in done.stdout, done.stderr
+    changed = source / "b" / "ct.nii.gz"
     nifti = nib.load(changed)
     write_nifti(changed, nib.Nifti1Image(np.asarray(nifti.dataobj) + np.int16(1), nifti.affine))
     done = run_python(*command)
-    assert "1 prepared now, 3 as they were" in done.stdout, done.stdout + done.stderr
+    assert "1 prepared now, 1 ready before" in done.stdout, done.stdout + done.stderr
     kept = [path for path, then in times.items() if path.stat().st_mtime_ns == then]
-    assert len(kept) == 12 and not (folder / ".preparing").exists()
+    assert len(kept) == 4 and not (folder / ".preparing").exists()
 
 
 def test_one_bad_scan_ends_it_with_nothing_added_and_nothing_lost(raw: Path, tmp_path: Path, run_python: Run) -> None:
@@ -140,7 +141,7 @@ def test_one_bad_scan_ends_it_with_nothing_added_and_nothing_lost(raw: Path, tmp
     damaged.write_bytes(whole)
     shutil.rmtree(source / "PA-3")
     done = run_python(*command)
-    assert done.returncode == 0 and "1 prepared now, 3 as they were" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "1 prepared now, 3 ready before" in done.stdout, done.stdout + done.stderr
     assert len(read_cases(tmp_path / "cases").cases) == 4
 
 
@@ -188,24 +189,32 @@ def test_check_prints_a_table_and_writes_nothing(raw: Path, prepared: tuple[Path
     assert done.returncode == 0 and done.stdout.count("good\n") + done.stdout.count("good ") >= 4
 
 
-def test_an_interrupted_preparation_leaves_no_half_case_and_goes_on(tmp_path: Path, run_python: Run) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_preparation_leaves_no_half_case_and_goes_on(number: int, tmp_path: Path, run_python: Run) -> None:
     for seed in range(6):
         ct, mask = _phantom(20 + seed)
         write_nifti(tmp_path / "raw" / f"p{seed}" / "ct.nii.gz", nib.Nifti1Image(ct.array.astype(np.int16), ct.affine))
         write_nifti(tmp_path / "raw" / f"p{seed}" / "lung.nii.gz", nib.Nifti1Image(mask, ct.affine))
     command = [*PREPARE, "--source", tmp_path / "raw", "--data_dir", tmp_path / "cases", *GRID, "--num_workers", "1"]
-    process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A test run in the background of a shell ignores SIGINT, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     staging = tmp_path / "cases" / ".preparing"
     deadline = time.monotonic() + 60
     while not list(staging.glob("*/case.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == b"error: interrupted\n"
     assert [path.name for path in (tmp_path / "cases").iterdir()] == [".preparing"]
     num_ready = len(list(staging.glob("*/case.json")))
     done = run_python(*command)
-    assert done.returncode == 0 and f"{6 - num_ready} prepared now, {num_ready} as they were" in done.stdout
+    assert done.returncode == 0 and f"{6 - num_ready} prepared now, {num_ready} ready before" in done.stdout
     assert len(read_cases(tmp_path / "cases").cases) == 6
 
 
@@ -232,3 +241,29 @@ def test_a_wrong_command_is_one_line(arguments: str, words: str, raw: Path, tmp_
     done = run_python(*PREPARE, *(places.get(word, word) for word in arguments.split()))
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert words in done.stderr and not (tmp_path / "out").exists()
+
+
+def _write_pair(folder: Path, seed: int) -> None:
+    ct, mask = _phantom(seed)
+    write_nifti(folder / "ct.nii.gz", nib.Nifti1Image(ct.array.astype(np.int16), ct.affine))
+    write_nifti(folder / "lung.nii.gz", nib.Nifti1Image(mask, ct.affine))
+
+
+def test_patients_of_two_hospitals_with_one_folder_name_do_not_replace_each_other(tmp_path: Path, run_python: Run) -> None:
+    for hospital, seed in (("A", 31), ("B", 32)):
+        _write_pair(tmp_path / hospital / "patient-01", seed)
+    assert run_python(*PREPARE, "--source", tmp_path / "A", "--data_dir", tmp_path / "cases", *GRID).returncode == 0
+    before = [case.ct_sha256 for case in read_cases(tmp_path / "cases").cases]
+    done = run_python(*PREPARE, "--source", tmp_path / "B", "--data_dir", tmp_path / "cases", *GRID)
+    assert done.returncode == 2 and "was made of another scan. Name the cases by --id_map" in done.stdout, done.stderr
+    assert [case.ct_sha256 for case in read_cases(tmp_path / "cases").cases] == before
+
+
+def test_cases_are_neither_prepared_again_nor_mixed_with_another_grid(
+    prepared: tuple[Path, str], raw: Path, run_python: Run
+) -> None:
+    done = run_python(*PREPARE, "--source", prepared[0], "--data_dir", prepared[0].parent / "again", *GRID)
+    assert done.returncode == 2 and "prepared already" in done.stderr
+    done = run_python(*PREPARE, "--source", raw, "--data_dir", prepared[0])
+    assert done.returncode == 2 and "holds cases of --grid 32 32 32 --spacing_mm 11" in done.stderr
+    assert not (prepared[0].parent / "again").exists()

@@ -9,6 +9,7 @@ from lungseg_train.config import TrainConfig
 from lungseg_train.errors import InputError
 from lungseg_train.network.cost import network_cost
 from tests.conftest import Run
+from tune import trial_memory
 from tune.cluster_session import TrialResources
 from tune.config import SearchConfig
 from tune.trial_memory import GIB, PROCESS_BYTES, available_bytes, check_memory, largest_network, total_gpu_bytes
@@ -42,16 +43,18 @@ def test_a_gpu_computes_in_sixteen_bits_unless_told_otherwise() -> None:
     assert sixteen == also_sixteen < cpu == thirty_two
 
 
-def test_the_refusal_names_configuration_need_supply_and_mend() -> None:
+def test_the_refusal_names_configuration_need_supply_and_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     search = SearchConfig(space=("base_filters=8..64:8", "attention=false,true"), max_trial_gib=4)
     with pytest.raises(InputError) as refusal:
         check_memory(search, BASE, SHAPE, TrialResources(1, 0, 2))
     words = str(refusal.value)
     assert "base_filters 64, batch_size 2, attention True needs about 4.5 GiB" in words
     assert "64x64x64" in words and "has 4.0 GiB" in words and "\n" not in words
-    assert all(option in words for option in ("--base_filters", "--batch_size", "--max_concurrent_trials", "--max_trial_gib"))
-    with pytest.raises(InputError, match="--gpus_per_trial"):
-        check_memory(replace(search, max_trial_gib=2), BASE, SHAPE, TrialResources(1, 0.5, 2))
+    assert all(option in words for option in ("--base_filters", "--batch_size", "a larger --max_trial_gib"))
+    monkeypatch.setattr(trial_memory, "available_bytes", lambda resources: 2.0 * trial_memory.GIB)
+    for gpus, mend in ((0.5, "more --gpus_per_trial"), (0, "fewer --max_concurrent_trials")):
+        with pytest.raises(InputError, match=mend):
+            check_memory(replace(search, max_trial_gib=None), BASE, SHAPE, TrialResources(1, gpus, 2))
     check_memory(replace(search, max_trial_gib=8), BASE, SHAPE, TrialResources(1, 0, 2))
 
 
