@@ -25,7 +25,6 @@ class ScoredCase:
     """(X, Y, Z) uint8 0/1."""
     probability: np.ndarray
     """(X, Y, Z) float32."""
-    is_native: bool
 
 
 OnCase = Callable[[ScoredCase], None]
@@ -53,6 +52,6 @@ def _predicted(case: Case, predictor: Predictor) -> ScoredCase:
     native = load_native(case)
     if native is None:
         ct, mask = load_case(case)
-        return ScoredCase(case, ct, mask, predictor.probability(ct.array), is_native=False)
+        return ScoredCase(case, ct, mask, predictor.probability(ct.array))
     ct, mask = native
-    return ScoredCase(case, ct, mask, predictor.scan_probability(ct), is_native=True)
+    return ScoredCase(case, ct, mask, predictor.scan_probability(ct))

@@ -12,9 +12,8 @@ from lungseg_train.errors import InputError
 from lungseg_train.scans.dicom_files import quiet, read_whole
 from lungseg_train.scans.lung_names import choose_lungs
 from lungseg_train.scans.nifti_file import MAX_VOXELS
-from lungseg_train.scans.volume import Volume
+from lungseg_train.scans.volume import LPS_TO_RAS, Volume
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_OUTSIDE_VOXELS = 1.0
 """Contours are drawn on the borders of voxels; further out they belong to another scan."""
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")

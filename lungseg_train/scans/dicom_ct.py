@@ -11,12 +11,11 @@ import numpy as np
 from lungseg_train.errors import InputError
 from lungseg_train.scans.dicom_files import DicomFile, DicomSeries, quiet
 from lungseg_train.scans.nifti_file import MAX_VOXELS
-from lungseg_train.scans.volume import Volume, in_canonical_orientation, new_header
+from lungseg_train.scans.volume import LPS_TO_RAS, Volume, in_canonical_orientation, new_header
 
 MIN_SLICES = 3
 TOLERANCE = 0.01
 """Distances between slices may differ by this share of their median: scanners round positions."""
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_ct_series(series: DicomSeries) -> Volume:

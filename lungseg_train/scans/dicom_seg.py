@@ -5,13 +5,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pydicom
-from nibabel.orientations import apply_orientation, io_orientation
 
 from lungseg_train.errors import InputError
-from lungseg_train.scans.volume import Volume, write_atomically
+from lungseg_train.scans.volume import Volume, on_file_axes, write_atomically
 
 SOFTWARE = "lungseg-search"
 SEGMENT_LABEL = "Lungs"
@@ -29,9 +27,8 @@ def write_dicom_seg(path: Path, mask: np.ndarray, ct: Volume, model_id: str) -> 
 
     As every object of a study it carries the identity of its patient, copied from the CT.
     """
-    to_file = nib.orientations.ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), io_orientation(ct.file_affine))
     # The file's axes are column, row, slice.
-    frames = np.ascontiguousarray(apply_orientation(mask > 0, to_file).T, dtype=np.uint8)
+    frames = np.ascontiguousarray(on_file_axes(mask > 0, ct).T, dtype=np.uint8)
     try:
         segmentation = _segmentation(frames, [_source(file) for file in ct.dicom_files], model_id)
         stream = io.BytesIO()

@@ -13,6 +13,9 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from lungseg_train.errors import InputError
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM's directions to ours, and back."""
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -63,15 +66,20 @@ def in_canonical_orientation(
     )
 
 
+def on_file_axes(array: np.ndarray, like: Volume) -> np.ndarray:
+    """`array`, (X, Y, Z) in RAS+, on the axes of the file that `like` was read from."""
+    ras = np.array([[0, 1], [1, 1], [2, 1]])
+    turned: np.ndarray = apply_orientation(array, nib.orientations.ornt_transform(ras, io_orientation(like.file_affine)))
+    return turned
+
+
 def write_on_file_grid(path: Path, array: np.ndarray, like: Volume, dtype: type) -> None:
     """Write `array`, (X, Y, Z) in RAS+, on the axes, affine and header of the file that `like` was read from."""
-    to_file = nib.orientations.ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), io_orientation(like.file_affine))
     header = like.header.copy()
     header.set_data_dtype(dtype)
     header["scl_slope"], header["scl_inter"] = 1.0, 0.0
     header["cal_max"], header["cal_min"] = 0.0, 0.0
-    voxels = apply_orientation(array.astype(dtype), to_file)
-    write_nifti(path, nib.Nifti1Image(voxels, like.file_affine, header))
+    write_nifti(path, nib.Nifti1Image(on_file_axes(array.astype(dtype), like), like.file_affine, header))
 
 
 def write_nifti(path: Path, nifti: nib.Nifti1Image, compresslevel: int = 6) -> None:

@@ -141,7 +141,7 @@ def test_a_failure_in_the_midst_of_scoring_leaves_nothing_behind(lab: Lab, monke
 
     def score_half(model_path: Path, cases: list, on_case: score.OnCase) -> None:
         ct, mask = load_case(cases[0])
-        on_case(score.ScoredCase(cases[0], ct, mask, mask.astype(np.float32), is_native=False))
+        on_case(score.ScoredCase(cases[0], ct, mask, mask.astype(np.float32)))
         raise RuntimeError("power cut")
 
     monkeypatch.setattr(score, "score_cases", score_half)
